@@ -1,0 +1,53 @@
+"""Meta-learning by gradient descent as pure functions of JAX.
+
+A meta-learner is three functions, `init`, `adapt` and `gradient`; with `adapted = adapt(params, task.support)`:
+
+| learner    | `gradient(params, task)`                                           |
+|------------|--------------------------------------------------------------------|
+| `transfer` | `grad(loss)(params, task.query)`                                   |
+| `maml`     | `grad(lambda p: loss(adapt(p, task.support), task.query))(params)` |
+| `fomaml`   | `grad(loss)(adapted, task.query)`                                  |
+| `reptile`  | `params - adapted`                                                 |
+"""
+
+from importlib.metadata import version
+
+from jax_meta import models, tasks
+from jax_meta.algorithms.maml import fomaml, maml
+from jax_meta.algorithms.reptile import interpolate, reptile
+from jax_meta.algorithms.transfer import transfer
+from jax_meta.base import LossFn, MetaLearner, Sampler, Task, TrainState
+from jax_meta.checks import check_finite
+from jax_meta.evaluation import Estimate, estimate, evaluate
+from jax_meta.inner import adapt
+from jax_meta.losses import classification, regression
+from jax_meta.outer import fit, fit_tasks, init, meta_gradient, train_step
+
+__version__ = version("jax-meta")
+
+__all__ = [
+    "Estimate",
+    "LossFn",
+    "MetaLearner",
+    "Sampler",
+    "Task",
+    "TrainState",
+    "adapt",
+    "check_finite",
+    "classification",
+    "estimate",
+    "evaluate",
+    "fit",
+    "fit_tasks",
+    "fomaml",
+    "init",
+    "interpolate",
+    "maml",
+    "meta_gradient",
+    "models",
+    "regression",
+    "reptile",
+    "tasks",
+    "train_step",
+    "transfer",
+]

@@ -1,0 +1,78 @@
+"""Model-agnostic meta-learning, and its first-order approximation.
+
+Chelsea Finn, Pieter Abbeel, Sergey Levine: Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks,
+arXiv:1703.03400.
+"""
+
+from functools import partial
+
+import jax
+import optax
+
+from jax_meta.base import LossFn, MetaLearner
+from jax_meta.checks import check_num_steps, check_second_derivative
+from jax_meta.inner import adapt
+
+
+def maml(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    *,
+    num_steps: int,
+    batch_size: int | None = None,
+) -> MetaLearner:
+    """MAML: the gradient of the query loss after adaptation, with respect to the initialization (section 2.2).
+
+    `gradient = ∇θ L_query(U(θ))`, where `U` takes `num_steps` optimizer steps on the support set.
+
+    Args:
+        loss_fn: `(params, batch, key) -> (loss, metrics)`.
+        optimizer: the inner optimizer, any optax transformation with a finite second derivative: sgd, momentum, rmsprop,
+            adagrad, lion, adabelief, yogi, or adam with `eps_root > 0`.
+        num_steps: inner steps, 0 or more.
+        batch_size: examples in an inner step. Default: the whole support set.
+
+    Returns:
+        A `MetaLearner` that learns the model's parameters. Its metrics are the query's, after adaptation.
+
+    Raises:
+        ValueError: for negative `num_steps`; from `gradient`, while tracing, for an optimizer whose second derivative is
+            not finite, such as plain `optax.adam`.
+    """
+    check_num_steps(num_steps)
+    inner = partial(adapt, loss_fn, optimizer, num_steps=num_steps, batch_size=batch_size)
+
+    def query_loss(params, task, key):
+        adapt_key, loss_key = jax.random.split(key)
+        adapted = inner(params, task.support, adapt_key)  # θ' = θ - α ∇L_support(θ), num_steps times
+        return loss_fn(adapted, task.query, loss_key)  # L_query(θ')
+
+    def gradient(params, task, key):
+        check_second_derivative(optimizer, params)
+        return jax.grad(query_loss, has_aux=True)(params, task, key)  # ∇θ L_query(θ')
+
+    return MetaLearner(init=lambda params: params, adapt=inner, gradient=gradient)
+
+
+def fomaml(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    *,
+    num_steps: int,
+    batch_size: int | None = None,
+) -> MetaLearner:
+    """First-order MAML: the query gradient at the adapted parameters, as if adaptation were a shift (section 5.2).
+
+    `gradient = ∇φ L_query(φ) at φ = U(θ)`: the Jacobian of `U` is taken to be the identity, whatever the optimizer.
+
+    Args, returns and errors are those of `maml`, but any optimizer will do: nothing is differentiated twice.
+    """
+    check_num_steps(num_steps)
+    inner = partial(adapt, loss_fn, optimizer, num_steps=num_steps, batch_size=batch_size)
+
+    def gradient(params, task, key):
+        adapt_key, loss_key = jax.random.split(key)
+        adapted = inner(params, task.support, adapt_key)  # θ' = θ - α ∇L_support(θ), num_steps times
+        return jax.grad(loss_fn, has_aux=True)(adapted, task.query, loss_key)  # ∇θ' L_query(θ')
+
+    return MetaLearner(init=lambda params: params, adapt=inner, gradient=gradient)

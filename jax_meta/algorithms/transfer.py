@@ -1,0 +1,42 @@
+"""Transfer learning: the baseline that trains one network on all tasks and fine-tunes it on a new one."""
+
+from functools import partial
+
+import jax
+import optax
+
+from jax_meta.base import LossFn, MetaLearner
+from jax_meta.checks import check_num_steps
+from jax_meta.inner import adapt
+
+
+def transfer(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    *,
+    num_steps: int,
+    batch_size: int | None = None,
+) -> MetaLearner:
+    """Joint training: `gradient = ∇θ L_query(θ)`, with no adaptation; MAML with no inner steps.
+
+    Where tasks contradict each other, as sines of random phase do, the network that fits them all returns their average.
+
+    Args:
+        loss_fn: `(params, batch, key) -> (loss, metrics)`.
+        optimizer: the optimizer that fine-tunes, in `adapt` only.
+        num_steps: fine-tuning steps, 0 or more, in `adapt` only.
+        batch_size: examples in a fine-tuning step. Default: the whole support set.
+
+    Returns:
+        A `MetaLearner` that learns the model's parameters. Its metrics are the query's, before adaptation.
+
+    Raises:
+        ValueError: for negative `num_steps`.
+    """
+    check_num_steps(num_steps)
+
+    def gradient(params, task, key):
+        return jax.grad(loss_fn, has_aux=True)(params, task.query, key)  # ∇θ L_query(θ)
+
+    inner = partial(adapt, loss_fn, optimizer, num_steps=num_steps, batch_size=batch_size)
+    return MetaLearner(init=lambda params: params, adapt=inner, gradient=gradient)

@@ -1,0 +1,133 @@
+"""Wrong input fails early, with the remedy. Shapes are known while JAX traces, so these cost nothing at run time."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jax_meta.base import Batch, Metrics, Params, PyTree, Task
+
+
+def check_num_steps(num_steps: int) -> None:
+    """Raises ValueError unless `num_steps` is an integer of 0 or more."""
+    if isinstance(num_steps, bool) or not isinstance(num_steps, int | np.integer) or num_steps < 0:
+        raise ValueError(f"num_steps must be an integer of 0 or more, got {num_steps!r}.")
+
+
+def check_batch_size(batch_size: int | None, batch: Batch) -> None:
+    """Raises ValueError unless `batch_size` is None or from 1 to the number of examples."""
+    examples = leading_size(batch, "batch", "examples")
+    if batch_size is not None and not 1 <= batch_size <= examples:
+        raise ValueError(f"batch_size must be from 1 to the {examples} examples of the batch, got {batch_size!r}.")
+
+
+def check_task_batch_size(task_batch_size: int | None, num_tasks: int) -> None:
+    """Raises ValueError unless `task_batch_size` is None or divides `num_tasks`."""
+    if task_batch_size is not None and (task_batch_size < 1 or num_tasks % task_batch_size):
+        raise ValueError(f"task_batch_size must divide the {num_tasks} tasks of a meta-step, got {task_batch_size!r}.")
+
+
+def check_tasks(tasks: Task) -> int:
+    """Returns the number of tasks in a batch of tasks; raises ValueError if its two sets do not fit together."""
+    support, query = tasks
+    if jax.tree.structure(support) != jax.tree.structure(query):
+        raise ValueError(
+            "support and query must have the same tree structure, got "
+            f"{jax.tree.structure(support)} and {jax.tree.structure(query)}: build both with the same function."
+        )
+    num_tasks = leading_size(tasks, "tasks", "tasks")
+    for axis in ("support", "query"):
+        leading_size(jax.tree.map(lambda leaf: leaf[0], getattr(tasks, axis)), axis, "examples")
+    for (path, left), right in zip(jax.tree.leaves_with_path(support), jax.tree.leaves(query), strict=True):
+        if left.shape[2:] != right.shape[2:] or left.dtype != right.dtype:
+            raise ValueError(
+                f"support and query must hold examples of the same shape and dtype, got {describe(left)} and "
+                f"{describe(right)} at {jax.tree_util.keystr(path) or 'the leaf'}, where axis 0 counts tasks and axis 1 "
+                "examples."
+            )
+    return num_tasks
+
+
+def leading_size(tree: PyTree, name: str, counted: str) -> int:
+    """Returns the size of the leading axis that all leaves share; raises ValueError where they do not."""
+    leaves = jax.tree.leaves(tree)
+    sizes = {jnp.shape(leaf)[:1] for leaf in leaves}
+    if len(sizes) != 1 or sizes == {()}:
+        raise ValueError(
+            f"every leaf of {name} needs the same leading axis, which counts {counted}, got "
+            f"{', '.join(map(describe, leaves)) or 'no leaves'}: add the axis with leaf[None], or stack with jnp.stack."
+        )
+    return sizes.pop()[0]
+
+
+def check_same_shape(predictions: jax.Array, targets: jax.Array) -> None:
+    """Raises ValueError where predictions would broadcast against their targets: (10, 1) - (10,) is (10, 10)."""
+    if predictions.shape != targets.shape:
+        raise ValueError(
+            f"predictions {predictions.shape} and targets {targets.shape} must have the same shape; otherwise they "
+            f"broadcast and every prediction is compared with every target. Reshape the targets to "
+            f"{predictions.shape}, or the model's output to {targets.shape}."
+        )
+
+
+def check_labels(logits: jax.Array, labels: jax.Array) -> None:
+    """Raises ValueError unless logits are `[examples, ways]` and labels integers `[examples]`."""
+    if logits.shape[:-1] != labels.shape or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"classification needs logits [examples, ways] and integer labels [examples], got {describe(logits)} and "
+            f"{describe(labels)}: squeeze the labels, or turn one-hot labels into integers with argmax."
+        )
+
+
+def check_second_derivative(optimizer: optax.GradientTransformation, params: Params) -> None:
+    """Raises ValueError if the optimizer's update has a non-finite derivative where a gradient is zero.
+
+    A ReLU that is off gives exact zeros, and d√v/dv at 0 is infinite: plain `optax.adam` then turns MAML's meta-gradient
+    into NaN. The optimizer is tried on zero gradients with the structure of `params`, while JAX traces, so that a
+    compiled meta-step does not pay for it. A traced learning rate (a `vmap` over it, say) cannot be tried.
+    """
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def two_updates(grad, params):
+        zero = jnp.zeros(())
+        state = optimizer.init(params)
+        total = zero
+        for _ in range(2):
+            updates, state = optimizer.update(grad, state, params, value=zero, grad=grad, value_fn=lambda _: zero)
+            total += sum(leaf.sum() for leaf in jax.tree.leaves(updates))
+        return total
+
+    with jax.ensure_compile_time_eval():
+        ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), params)
+        slopes = jax.jit(jax.grad(two_updates))(optax.tree.zeros_like(ones), ones)
+        finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes)]
+    if any(not isinstance(leaf, jax.core.Tracer) and not leaf for leaf in finite):
+        raise ValueError(
+            "the inner optimizer's update has no finite derivative at a zero gradient, so a second-order meta-gradient "
+            "would be NaN. Give it a positive eps_root, as in optax.adam(1e-3, eps_root=1e-8), use optax.sgd, or "
+            "choose a learner that does not differentiate the inner loop: jax_meta.fomaml or jax_meta.reptile."
+        )
+
+
+def check_finite(history: Metrics, *, first_step: int | jax.Array = 0) -> None:
+    """Raises FloatingPointError if a metric is NaN or infinite; does nothing inside `jit` or `vmap`.
+
+    Args:
+        history: metrics by name, each `[..., num_steps]`, as `jax_meta.fit` returns them.
+        first_step: the meta-step of the first entry, to name the failing step by.
+    """
+    for name, values in history.items():
+        if isinstance(values, jax.core.Tracer):
+            return
+        bad = ~np.isfinite(np.asarray(values))
+        if bad.any():
+            step = int(np.min(np.asarray(first_step))) + int(np.argmax(bad.reshape(-1, bad.shape[-1]).any(axis=0)))
+            raise FloatingPointError(
+                f"{name} is not finite at meta-step {step}. Lower the inner or the outer learning rate, clip gradients "
+                "with optax.clip_by_global_norm, or look for NaN in the tasks of that step."
+            )
+
+
+def describe(leaf: jax.Array) -> str:
+    """The dtype and shape of a leaf, as in float32[10, 1]."""
+    return f"{leaf.dtype}[{', '.join(map(str, leaf.shape))}]"

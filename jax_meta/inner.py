@@ -1,0 +1,88 @@
+"""The inner loop: gradient steps on one task's support set."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jax_meta.base import Batch, LossFn, Params
+from jax_meta.checks import check_batch_size, check_num_steps
+
+UNROLL_LIMIT = 8
+"""Inner loops of at most this many steps are unrolled: XLA then fuses across steps."""
+
+
+def adapt(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    params: Params,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    num_steps: int,
+    batch_size: int | None = None,
+    observe: Callable[[Params], Any] | None = None,
+) -> Any:
+    """Takes `num_steps` optimizer steps on `batch`, from `params`: θ ← θ - α ∇L(θ).
+
+    It is the inner loop of MAML (Finn, Abbeel, Levine, arXiv:1703.03400, equation 1) and of Reptile (Nichol, Achiam,
+    Schulman, arXiv:1803.02999, algorithm 1), it can be differentiated, and its optimizer state starts fresh.
+
+    Args:
+        loss_fn: `(params, batch, key) -> (loss, metrics)`.
+        optimizer: any optax transformation, which also receives `value`, `grad` and `value_fn`.
+        params: the initial parameters, a pytree.
+        batch: the support set, leaves `[examples, ...]`.
+        key: randomness for the loss and for the minibatches.
+        num_steps: the number of steps, 0 or more.
+        batch_size: the examples in a step. Every pass over `batch` is in a new random order, and a minibatch may span
+            two passes. Default: the whole of `batch` in each step.
+        observe: a function of the parameters, called before each step and after the last.
+
+    Returns:
+        The adapted parameters; with `observe`, the pair of those and the observations, leaves `[num_steps + 1, ...]`.
+
+    Raises:
+        ValueError: if `num_steps` is negative, or `batch_size` is not between 1 and the number of examples.
+    """
+    check_num_steps(num_steps)
+    check_batch_size(batch_size, batch)
+    update = optax.with_extra_args_support(optimizer).update
+    index_key, loss_key = jax.random.split(key)
+
+    def inner_step(carry, step_inputs):
+        params, opt_state = carry
+        indices, step_key = step_inputs
+        minibatch = batch if indices is None else jax.tree.map(lambda leaf: leaf[indices], batch)
+
+        def value_fn(params):
+            return loss_fn(params, minibatch, step_key)[0]
+
+        value, grad = jax.value_and_grad(value_fn)(params)
+        updates, opt_state = update(grad, opt_state, params, value=value, grad=grad, value_fn=value_fn)
+        observation = None if observe is None else observe(params)
+        return (optax.apply_updates(params, updates), opt_state), observation
+
+    indices = None if batch_size is None else minibatch_indices(index_key, batch, num_steps, batch_size)
+    (adapted, _), observations = jax.lax.scan(
+        inner_step,
+        (params, optimizer.init(params)),
+        (indices, jax.random.split(loss_key, num_steps)),
+        length=num_steps,
+        unroll=max(num_steps, 1) if num_steps <= UNROLL_LIMIT else 1,
+    )
+    if observe is None:
+        return adapted
+    return adapted, jax.tree.map(
+        lambda steps, last: jnp.concatenate([steps, last[None]]), observations, observe(adapted)
+    )
+
+
+def minibatch_indices(key: jax.Array, batch: Batch, num_steps: int, batch_size: int) -> jax.Array:
+    """Which examples each step uses, `[num_steps, batch_size]` int32: shuffled passes over `batch`, one after another."""
+    examples = jax.tree.leaves(batch)[0].shape[0]
+    num_passes = -(-num_steps * batch_size // examples)
+    passes = jax.vmap(lambda key: jax.random.permutation(key, examples))(jax.random.split(key, num_passes))
+    return passes.reshape(-1)[: num_steps * batch_size].reshape(num_steps, batch_size)

@@ -1,0 +1,187 @@
+"""The outer loop: the mean meta-gradient over a batch of tasks, fed to any optax optimizer."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jax_meta.base import MetaLearner, Metrics, Params, Sampler, Task, TrainState
+from jax_meta.checks import check_finite, check_num_steps, check_task_batch_size, check_tasks
+
+SAMPLE_AHEAD_BYTES = 2**20
+"""`fit` samples the tasks of as many meta-steps at once as fit in this: one large draw costs less than many small."""
+
+
+def meta_gradient(
+    learner: MetaLearner,
+    meta_params: Params,
+    tasks: Task,
+    key: jax.Array,
+    *,
+    task_batch_size: int | None = None,
+) -> tuple[Params, Metrics]:
+    """The mean of `learner.gradient` over tasks.
+
+    Args:
+        learner: the algorithm.
+        meta_params: what it learns.
+        tasks: leaves `[num_tasks, examples, ...]`.
+        key: randomness, split over the tasks.
+        task_batch_size: tasks at a time, a divisor of `num_tasks`: it bounds memory and changes nothing else.
+            Default: all at once.
+
+    Returns:
+        The mean gradient, with the structure of `meta_params`, and the mean of each metric.
+
+    Raises:
+        ValueError: if support and query differ in structure or in the shape of an example, if the leaves disagree about
+            `num_tasks`, or if `task_batch_size` does not divide it.
+    """
+    num_tasks = check_tasks(tasks)
+    check_task_batch_size(task_batch_size, num_tasks)
+
+    def batch_mean(tasks, keys):
+        gradients = jax.vmap(learner.gradient, in_axes=(None, 0, 0))(meta_params, tasks, keys)
+        return jax.tree.map(lambda leaf: leaf.mean(axis=0), gradients)
+
+    keys = jax.random.split(key, num_tasks)
+    if task_batch_size is None or task_batch_size == num_tasks:
+        return batch_mean(tasks, keys)
+
+    num_batches = num_tasks // task_batch_size
+    batches = jax.tree.map(lambda leaf: leaf.reshape(num_batches, task_batch_size, *leaf.shape[1:]), (tasks, keys))
+    zeros = optax.tree.zeros_like(jax.eval_shape(batch_mean, *jax.tree.map(lambda leaf: leaf[0], batches)))
+    total, _ = jax.lax.scan(lambda total, batch: (optax.tree.add(total, batch_mean(*batch)), None), zeros, batches)
+    return jax.tree.map(lambda leaf: leaf / num_batches, total)
+
+
+def init(learner: MetaLearner, optimizer: optax.GradientTransformation, params: Params, key: jax.Array) -> TrainState:
+    """The state before the first meta-step.
+
+    Args:
+        learner: the algorithm.
+        optimizer: the outer optimizer.
+        params: the model's initial parameters.
+        key: the key of the run, which fixes its tasks.
+
+    Returns:
+        A `TrainState` at step 0.
+    """
+    meta_params = learner.init(params)
+    return TrainState(meta_params, optimizer.init(meta_params), key, jnp.zeros((), jnp.int32))
+
+
+def train_step(
+    learner: MetaLearner,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    tasks: Task,
+    *,
+    task_batch_size: int | None = None,
+) -> tuple[TrainState, Metrics]:
+    """One meta-step: the mean meta-gradient over `tasks`, into `optimizer`.
+
+    Args and errors are those of `meta_gradient`. Returns the next state and the mean of each metric over the tasks.
+    """
+    _, key = step_keys(state.key, state.step)
+    gradient, metrics = meta_gradient(learner, state.params, tasks, key, task_batch_size=task_batch_size)
+    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(params, opt_state, state.key, state.step + 1), metrics
+
+
+def step_keys(key: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The two keys of a meta-step, for its tasks and for its gradient: a function of the run's key and the step alone."""
+    sample_key, gradient_key = jax.random.split(jax.random.fold_in(key, step))
+    return sample_key, gradient_key
+
+
+def fit(
+    learner: MetaLearner,
+    optimizer: optax.GradientTransformation,
+    sample_tasks: Sampler,
+    state: TrainState,
+    *,
+    num_steps: int,
+    num_tasks: int = 1,
+    task_batch_size: int | None = None,
+) -> tuple[TrainState, Metrics]:
+    """Meta-trains for `num_steps` meta-steps, compiled as one `lax.scan`.
+
+    It is pure: `jax.vmap` over the state (or over a learning rate, closed over by the learner) trains many networks at
+    once, and two calls of n steps equal one of 2n.
+
+    Args:
+        learner: the algorithm.
+        optimizer: the outer optimizer, any optax transformation.
+        sample_tasks: `(key, num_tasks) -> Task`, pure, run on the device inside the scan.
+        state: from `jax_meta.init`, or from an earlier `fit`.
+        num_steps: meta-steps to take, 0 or more.
+        num_tasks: tasks a meta-step, the meta-batch. Default: 1.
+        task_batch_size: as in `meta_gradient`.
+
+    Returns:
+        The state after the last step, and the metrics of every step, each `[num_steps]`.
+
+    Raises:
+        ValueError: for steps or task counts out of range, and as in `meta_gradient`; before anything runs.
+        FloatingPointError: if a metric is not finite, naming the first such step. Inside `jit` or `vmap` nothing can be
+            raised: call `jax_meta.check_finite` on the history.
+    """
+    check_num_steps(num_steps)
+    state, history = _fit(learner, optimizer, sample_tasks, state, num_steps, num_tasks, task_batch_size)
+    check_finite(history, first_step=state.step - num_steps)
+    return state, history
+
+
+def fit_tasks(
+    learner: MetaLearner,
+    optimizer: optax.GradientTransformation,
+    tasks: Task,
+    state: TrainState,
+    *,
+    task_batch_size: int | None = None,
+) -> tuple[TrainState, Metrics]:
+    """Takes one meta-step on each entry of `tasks`, in order: `fit` for tasks that are at hand.
+
+    Args:
+        learner: the algorithm.
+        optimizer: the outer optimizer.
+        tasks: leaves `[num_steps, num_tasks, examples, ...]`.
+        state: from `jax_meta.init`, or from an earlier call.
+        task_batch_size: as in `meta_gradient`.
+
+    Returns and raises as `fit` does.
+    """
+    num_steps = jax.tree.leaves(tasks)[0].shape[0]
+    state, history = _fit_tasks(learner, optimizer, tasks, state, task_batch_size)
+    check_finite(history, first_step=state.step - num_steps)
+    return state, history
+
+
+@partial(jax.jit, static_argnums=(0, 1, 4))
+def _fit_tasks(learner, optimizer, tasks, state, task_batch_size):
+    step = partial(train_step, learner, optimizer, task_batch_size=task_batch_size)
+    return jax.lax.scan(step, state, tasks)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 4, 5, 6))
+def _fit(learner, optimizer, sample_tasks, state, num_steps, num_tasks, task_batch_size):
+    def sample(step):
+        return sample_tasks(step_keys(state.key, step)[0], num_tasks)
+
+    def block(state, steps):
+        return _fit_tasks(learner, optimizer, jax.vmap(sample)(steps), state, task_batch_size)
+
+    size = steps_sampled_ahead(jax.eval_shape(sample, state.step), num_steps)
+    steps = state.step + jnp.arange(num_steps, dtype=state.step.dtype)
+    state, history = jax.lax.scan(block, state, steps.reshape(num_steps // size, size))
+    return state, jax.tree.map(lambda leaf: leaf.reshape(num_steps), history)
+
+
+def steps_sampled_ahead(tasks: Task, num_steps: int) -> int:
+    """How many meta-steps' tasks to draw at once, given the shapes of one step's: a divisor of `num_steps`."""
+    step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tasks))
+    limit = max(1, min(num_steps, SAMPLE_AHEAD_BYTES // max(step_bytes, 1)))
+    return next(size for size in range(limit, 0, -1) if num_steps % size == 0)

@@ -1,0 +1,79 @@
+"""K-shot sine regression: y = a sin(x + b), a new amplitude and phase for each task.
+
+Finn, Abbeel, Levine, arXiv:1703.03400, section 5.1: a ~ U[0.1, 5], b ~ U[0, π], x ~ U[-5, 5]. The post "Paper repro:
+Deep Metalearning using MAML and Reptile" draws b from U[0, 2π], which is the default here.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jax_meta.base import Batch, Task
+
+AMPLITUDES = (0.1, 5.0)
+PHASES = (0.0, 2 * jnp.pi)
+INPUTS = (-5.0, 5.0)
+
+
+class Sinusoid(NamedTuple):
+    """y = amplitude · sin(x + phase). Scalars for one sine, `[num_tasks]` for a batch; phase in radians."""
+
+    amplitude: jax.Array
+    phase: jax.Array
+
+
+def sample_sinusoid(key: jax.Array, *, phases: tuple[float, float] = PHASES) -> Sinusoid:
+    """Draws one sine: amplitude uniform in [0.1, 5], phase uniform in `phases` (radians, default [0, 2π])."""
+    amplitude_key, phase_key = jax.random.split(key)
+    return Sinusoid(
+        jax.random.uniform(amplitude_key, minval=AMPLITUDES[0], maxval=AMPLITUDES[1]),
+        jax.random.uniform(phase_key, minval=phases[0], maxval=phases[1]),
+    )
+
+
+def at(sinusoid: Sinusoid, inputs: jax.Array) -> Batch:
+    """The batch `(inputs, targets)` of one sine at `inputs`, both `[examples, 1]`."""
+    return inputs, sinusoid.amplitude * jnp.sin(inputs + sinusoid.phase)
+
+
+def sample_inputs(key: jax.Array, examples: int) -> jax.Array:
+    """Inputs `[examples, 1]`, uniform in [-5, 5]."""
+    return jax.random.uniform(key, (examples, 1), minval=INPUTS[0], maxval=INPUTS[1])
+
+
+def even_inputs(examples: int) -> jax.Array:
+    """Inputs `[examples, 1]`, evenly over [-5, 5], ends included."""
+    return jnp.linspace(*INPUTS, examples)[:, None]
+
+
+def sample_tasks(
+    key: jax.Array,
+    num_tasks: int,
+    *,
+    shots: int = 10,
+    queries: int = 10,
+    phases: tuple[float, float] = PHASES,
+) -> Task:
+    """Draws new sines, each with fresh random support and query points.
+
+    Args:
+        key: randomness.
+        num_tasks: how many sines.
+        shots: support points. Default: 10.
+        queries: query points. Default: 10.
+        phases: the range of the phase, in radians. Default: [0, 2π].
+
+    Returns:
+        A `Task` whose support and query are `(inputs, targets)`, float32 `[num_tasks, examples, 1]`.
+    """
+
+    def sample_task(key):
+        sine_key, support_key, query_key = jax.random.split(key, 3)
+        sinusoid = sample_sinusoid(sine_key, phases=phases)
+        return Task(
+            at(sinusoid, sample_inputs(support_key, shots)),
+            at(sinusoid, sample_inputs(query_key, queries)),
+        )
+
+    return jax.vmap(sample_task)(jax.random.split(key, num_tasks))
