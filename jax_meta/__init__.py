@@ -2,18 +2,24 @@
 
 A meta-learner is three functions, `init`, `adapt` and `gradient`; with `adapted = adapt(params, task.support)`:
 
-| learner    | `gradient(params, task)`                                           |
-|------------|--------------------------------------------------------------------|
-| `transfer` | `grad(loss)(params, task.query)`                                   |
-| `maml`     | `grad(lambda p: loss(adapt(p, task.support), task.query))(params)` |
-| `fomaml`   | `grad(loss)(adapted, task.query)`                                  |
-| `reptile`  | `params - adapted`                                                 |
+| learner    | `gradient(params, task)`                                               |
+|------------|------------------------------------------------------------------------|
+| `transfer` | `grad(loss)(params, task.query)`                                       |
+| `maml`     | `grad(lambda p: loss(adapt(p, task.support), task.query))(params)`     |
+| `fomaml`   | `grad(loss)(adapted, task.query)`                                      |
+| `reptile`  | `params - adapted`                                                     |
+| `anil`     | that of `maml`, with `adapt` moving the head only                      |
+| `meta_sgd` | that of `maml`, with respect to `(params, step_sizes)`                 |
+| `imaml`    | `cg(lambda v: v + hvp(v) / strength, grad(loss)(adapted, task.query))` |
 """
 
 from importlib.metadata import version
 
 from jax_meta import models, tasks
+from jax_meta.algorithms.anil import anil
+from jax_meta.algorithms.imaml import imaml
 from jax_meta.algorithms.maml import fomaml, maml
+from jax_meta.algorithms.meta_sgd import MetaSGDParams, meta_sgd
 from jax_meta.algorithms.reptile import interpolate, reptile
 from jax_meta.algorithms.transfer import transfer
 from jax_meta.base import LossFn, MetaLearner, Sampler, Task, TrainState
@@ -29,10 +35,12 @@ __all__ = [
     "Estimate",
     "LossFn",
     "MetaLearner",
+    "MetaSGDParams",
     "Sampler",
     "Task",
     "TrainState",
     "adapt",
+    "anil",
     "check_finite",
     "classification",
     "estimate",
@@ -40,10 +48,12 @@ __all__ = [
     "fit",
     "fit_tasks",
     "fomaml",
+    "imaml",
     "init",
     "interpolate",
     "maml",
     "meta_gradient",
+    "meta_sgd",
     "models",
     "regression",
     "reptile",

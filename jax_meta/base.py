@@ -49,7 +49,16 @@ class AdaptFn(Protocol):
     Keywords `num_steps` and `observe` override the learner's own, as in `jax_meta.adapt`.
     """
 
-    def __call__(self, meta_params: Params, support: Batch, key: jax.Array, /, **options: Any) -> Any: ...
+    def __call__(
+        self,
+        meta_params: Params,
+        support: Batch,
+        key: jax.Array,
+        /,
+        *,
+        num_steps: int = ...,
+        observe: Callable[[Params], Any] | None = None,
+    ) -> Any: ...
 
 
 class GradientFn(Protocol):
@@ -84,8 +93,8 @@ class TrainState(NamedTuple):
     Attributes:
         params: the meta-parameters.
         opt_state: the outer optimizer's state.
-        key: the key of the run. It does not change: meta-step `i` draws its randomness from `fold_in(key, i)`, so that a
-            run in two parts equals the run in one, and any step's tasks can be drawn again.
+        key: the key of the run. It does not change: meta-step `i` draws its randomness from `fold_in(key, i)`, so that
+            a run in two parts equals the run in one, and any step's tasks can be drawn again.
         step: the number of meta-steps taken, an int32 scalar.
     """
 

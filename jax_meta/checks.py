@@ -30,10 +30,11 @@ def check_task_batch_size(task_batch_size: int | None, num_tasks: int) -> None:
 def check_tasks(tasks: Task) -> int:
     """Returns the number of tasks in a batch of tasks; raises ValueError if its two sets do not fit together."""
     support, query = tasks
-    if jax.tree.structure(support) != jax.tree.structure(query):
+    structures: list[PyTree] = [jax.tree.structure(support), jax.tree.structure(query)]
+    if structures[0] != structures[1]:
         raise ValueError(
-            "support and query must have the same tree structure, got "
-            f"{jax.tree.structure(support)} and {jax.tree.structure(query)}: build both with the same function."
+            f"support and query must have the same tree structure, got {structures[0]} and {structures[1]}: "
+            "build both with the same function."
         )
     num_tasks = leading_size(tasks, "tasks", "tasks")
     for axis in ("support", "query"):
@@ -42,8 +43,8 @@ def check_tasks(tasks: Task) -> int:
         if left.shape[2:] != right.shape[2:] or left.dtype != right.dtype:
             raise ValueError(
                 f"support and query must hold examples of the same shape and dtype, got {describe(left)} and "
-                f"{describe(right)} at {jax.tree_util.keystr(path) or 'the leaf'}, where axis 0 counts tasks and axis 1 "
-                "examples."
+                f"{describe(right)} at {jax.tree_util.keystr(path) or 'the leaf'}, where axis 0 counts tasks and axis "
+                "1 examples."
             )
     return num_tasks
 
@@ -82,8 +83,8 @@ def check_labels(logits: jax.Array, labels: jax.Array) -> None:
 def check_second_derivative(optimizer: optax.GradientTransformation, params: Params) -> None:
     """Raises ValueError if the optimizer's update has a non-finite derivative where a gradient is zero.
 
-    A ReLU that is off gives exact zeros, and d√v/dv at 0 is infinite: plain `optax.adam` then turns MAML's meta-gradient
-    into NaN. The optimizer is tried on zero gradients with the structure of `params`, while JAX traces, so that a
+    A ReLU that is off gives exact zeros, and d√v/dv at 0 is infinite: plain `optax.adam` then turns MAML's
+    meta-gradient into NaN. The optimizer is tried on zero gradients with the structure of `params`, while JAX traces, so that a
     compiled meta-step does not pay for it. A traced learning rate (a `vmap` over it, say) cannot be tried.
     """
     optimizer = optax.with_extra_args_support(optimizer)

@@ -81,7 +81,7 @@ def adapt(
 
 
 def minibatch_indices(key: jax.Array, batch: Batch, num_steps: int, batch_size: int) -> jax.Array:
-    """Which examples each step uses, `[num_steps, batch_size]` int32: shuffled passes over `batch`, one after another."""
+    """Which examples each step uses, int32 `[num_steps, batch_size]`: shuffled passes over `batch`, end to end."""
     examples = jax.tree.leaves(batch)[0].shape[0]
     num_passes = -(-num_steps * batch_size // examples)
     passes = jax.vmap(lambda key: jax.random.permutation(key, examples))(jax.random.split(key, num_passes))

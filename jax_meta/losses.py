@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax_meta.base import LossFn, Params
+from jax_meta.base import LossFn
 from jax_meta.checks import check_labels, check_same_shape
 
-Apply = Callable[[Params, Any], jax.Array]
+Apply = Callable[..., Any]
+"""`(params, inputs) -> outputs`."""
 
 
 def regression(apply: Apply) -> LossFn:
@@ -42,8 +43,8 @@ def classification(apply: Apply) -> LossFn:
         apply: `(params, inputs) -> logits`, `[examples, ways]`.
 
     Returns:
-        A `LossFn` on batches `(inputs, labels)` with integer labels `[examples]`. Metrics: `loss` and `accuracy`, from 0
-        to 1. It raises ValueError, while tracing, for labels of another shape or kind.
+        A `LossFn` on batches `(inputs, labels)` with integer labels `[examples]`. Metrics: `loss` and `accuracy`, from
+        0 to 1. It raises ValueError, while tracing, for labels of another shape or kind.
     """
 
     def loss_fn(params, batch, key):

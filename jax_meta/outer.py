@@ -92,7 +92,7 @@ def train_step(
 
 
 def step_keys(key: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The two keys of a meta-step, for its tasks and for its gradient: a function of the run's key and the step alone."""
+    """The two keys of a meta-step, for its tasks and its gradient: a function of the run's key and the step alone."""
     sample_key, gradient_key = jax.random.split(jax.random.fold_in(key, step))
     return sample_key, gradient_key
 

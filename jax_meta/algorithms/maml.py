@@ -27,8 +27,8 @@ def maml(
 
     Args:
         loss_fn: `(params, batch, key) -> (loss, metrics)`.
-        optimizer: the inner optimizer, any optax transformation with a finite second derivative: sgd, momentum, rmsprop,
-            adagrad, lion, adabelief, yogi, or adam with `eps_root > 0`.
+        optimizer: the inner optimizer, any optax transformation with a finite second derivative: sgd, momentum,
+            rmsprop, adagrad, lion, adabelief, yogi, or adam with `eps_root > 0`.
         num_steps: inner steps, 0 or more.
         batch_size: examples in an inner step. Default: the whole support set.
 
@@ -36,8 +36,8 @@ def maml(
         A `MetaLearner` that learns the model's parameters. Its metrics are the query's, after adaptation.
 
     Raises:
-        ValueError: for negative `num_steps`; from `gradient`, while tracing, for an optimizer whose second derivative is
-            not finite, such as plain `optax.adam`.
+        ValueError: for negative `num_steps`; from `gradient`, while tracing, for an optimizer whose second derivative
+            is not finite, such as plain `optax.adam`.
     """
     check_num_steps(num_steps)
     inner = partial(adapt, loss_fn, optimizer, num_steps=num_steps, batch_size=batch_size)

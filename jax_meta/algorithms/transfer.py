@@ -19,7 +19,7 @@ def transfer(
 ) -> MetaLearner:
     """Joint training: `gradient = ∇θ L_query(θ)`, with no adaptation; MAML with no inner steps.
 
-    Where tasks contradict each other, as sines of random phase do, the network that fits them all returns their average.
+    Where tasks contradict each other, as sines of random phase do, one network for all of them returns their average.
 
     Args:
         loss_fn: `(params, batch, key) -> (loss, metrics)`.

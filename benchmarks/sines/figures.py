@@ -1,0 +1,193 @@
+"""The post's figures, each drawn as soon as the methods that it shows are finished."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+
+import jax_meta
+from jax_meta import Task
+from jax_meta.plots import plot_fit, plot_learning_curve
+from jax_meta.tasks import sinusoid
+from sines import geometry
+from sines.methods import LOSS_FN, MODEL, Outcome
+from sines.protocol import Protocol, make_test_tasks
+
+FIT_STEPS = (0, 1, 10)
+TRANSFER_FIT_LEARNING_RATE = 0.02  # the post's choice for this one figure
+LABELS = {
+    "maml": "MAML",
+    "fomaml": "first-order MAML",
+    "reptile": "Reptile",
+    "transfer": "transfer",
+    "random": "random initialization",
+}
+
+
+class Scene(NamedTuple):
+    """What the figures show.
+
+    Attributes:
+        protocol: the experiment.
+        task: one test task, leaves `[examples, 1]`.
+        one_sided: a task whose support points all lie on one side of 0.
+        outcomes: the methods finished so far, by name; it fills up as they finish.
+    """
+
+    protocol: Protocol
+    task: Task
+    one_sided: Task
+    outcomes: dict[str, Outcome]
+
+
+def make_scene(protocol: Protocol, key: jax.Array, outcomes: dict[str, Outcome]) -> Scene:
+    """Chooses the tasks to show: the first test task, and the first of many draws with all points on one side."""
+    tasks = make_test_tasks(protocol, key, 10)
+    many = make_test_tasks(protocol._replace(test_tasks=10_000), jax.random.fold_in(key, 1), 10)
+    inputs = many.support[0]
+    one_sided = jnp.all(inputs > 0, axis=(1, 2)) | jnp.all(inputs < 0, axis=(1, 2))
+    return Scene(
+        protocol,
+        task=jax.tree.map(lambda leaf: leaf[0], tasks),
+        one_sided=jax.tree.map(lambda leaf: leaf[jnp.argmax(one_sided)], many),
+        outcomes=outcomes,
+    )
+
+
+def blank(title: str, x_label: str = "x", y_label: str = "y") -> tuple[Figure, Any]:
+    """An empty figure of the common size."""
+    figure = Figure(figsize=(6.4, 4.0), dpi=120, layout="constrained")
+    axes = figure.add_subplot(title=title, xlabel=x_label, ylabel=y_label)
+    axes.grid(alpha=0.25)
+    return figure, axes
+
+
+@partial(jax.jit, static_argnames="num_tasks")
+def sines(key: jax.Array, *, num_tasks: int) -> tuple[jax.Array, jax.Array]:
+    """Sines to look at: inputs `[100]` and targets `[num_tasks, 100]`."""
+    inputs = sinusoid.even_inputs(100)
+    draw = jax.vmap(lambda key: sinusoid.at(sinusoid.sample_sinusoid(key), inputs)[1][:, 0])
+    return inputs[:, 0], draw(jax.random.split(key, num_tasks))
+
+
+def draw_tasks(scene: Scene, *, num_tasks: int) -> Figure:
+    """A number of random tasks in one plot."""
+    del scene
+    figure, axes = blank(f"{num_tasks:,} random tasks: y = a sin(x + b)")
+    inputs, targets = sines(jax.random.key(3), num_tasks=num_tasks)
+    many = num_tasks > 10
+    axes.plot(inputs, targets.T, color="black" if many else None, alpha=0.15 if many else 1.0)
+    return figure
+
+
+def draw_average(scene: Scene) -> Figure:
+    """The mean of many tasks beside one of them."""
+    del scene
+    figure, axes = blank("The average of 10,000 tasks is nearly 0 everywhere")
+    inputs, targets = sines(jax.random.key(4), num_tasks=10_000)
+    axes.plot(inputs, targets.mean(axis=0), label="average of 10,000 tasks", linewidth=2)
+    axes.plot(inputs, targets[0], label="one task", linewidth=2)
+    axes.legend(loc="upper right")
+    return figure
+
+
+@jax.jit
+def fits(params: Any, task: Task, learning_rate: jax.Array | float) -> jax.Array:
+    """Predictions `[steps + 1, examples, 1]` at the query inputs, after each step of SGD on the support points."""
+    inputs = task.query[0]
+    return jax_meta.adapt(
+        LOSS_FN,
+        optax.sgd(learning_rate),
+        params,
+        task.support,
+        jax.random.key(0),
+        num_steps=max(FIT_STEPS),
+        observe=lambda params: MODEL.apply(params, inputs),
+    )[1]
+
+
+def draw_fit(scene: Scene, *, method: str, one_sided: bool = False) -> Figure:
+    """The first seed's network, adapted to one task."""
+    rate = TRANSFER_FIT_LEARNING_RATE if method == "transfer" else scene.protocol.inner_learning_rate
+    where = ", all points on one side" if one_sided else ""
+    figure, axes = blank(f"{LABELS[method][0].upper()}{LABELS[method][1:]}, SGD {rate:g} on 10 points{where}")
+    task = scene.one_sided if one_sided else scene.task
+    params = jax.tree.map(lambda leaf: leaf[0], scene.outcomes[method].params)
+    predictions = fits(params, task, rate)
+    named = {f"after {step} step{'s' * (step != 1)}": predictions[step] for step in FIT_STEPS}
+    plot_fit(axes, task.support, task.query, named)
+    axes.legend(loc="best", fontsize="small")
+    return figure
+
+
+def draw_curves(scene: Scene, *, methods: Sequence[str], steps: int, title: str) -> Figure:
+    """Mean test error against steps of fine-tuning, with 95% intervals over tasks and each seed's own curve."""
+    figure, axes = blank(title, f"steps of SGD on {scene.protocol.test_shots[-1]} points", "mean squared error")
+    for method in methods:
+        errors = scene.outcomes[method].errors[scene.protocol.test_shots[-1]][:, :, : steps + 1]
+        mean, half_width = jax_meta.estimate(errors.mean(axis=0))
+        seeds = errors.mean(axis=1)
+        plot_learning_curve(axes, mean, half_width, label=LABELS[method], seeds=seeds if len(seeds) > 1 else None)
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="best", title="mean, 95% interval over tasks; thin: each seed", title_fontsize="x-small")
+    return figure
+
+
+def draw_geometry(scene: Scene) -> Figure:
+    """Two curves of optimal weights, and Reptile's way to where they are closest."""
+    del scene
+    figure, axes = blank("Reptile on y = a sin(x + b), two tasks of one point each", "b (phase)", "a (amplitude)")
+    curves, iterates, adapted = geometry.walk()
+    for index, curve in enumerate(curves):
+        label = f"optimal for task {index + 1}: through ({geometry.POINT_INPUT:g}, {geometry.POINT_TARGETS[index]:g})"
+        axes.plot(*curve.T, linewidth=2, label=label)
+    shown = 24
+    for index in range(shown):
+        axes.plot(*np.stack([iterates[index], adapted[index]]).T, color="gray", linewidth=0.7, alpha=0.7)
+    axes.plot(*iterates.T, ".-", color="black", markersize=3, linewidth=1, label="Reptile's initialization θ")
+    axes.plot([], [], color="gray", linewidth=0.7, label=f"inner loops θ → φ (first {shown})")
+    axes.plot(*iterates[-1], "*", color="black", markersize=12)
+    axes.set(xlim=(0.0, 2.6), ylim=(0.5, 4.0))
+    axes.legend(loc="upper left", fontsize="x-small")
+    return figure
+
+
+class Draw(NamedTuple):
+    """How a figure is made.
+
+    Attributes:
+        needs: the methods that it shows.
+        figure: draws it.
+    """
+
+    needs: tuple[str, ...]
+    figure: Callable[[Scene], Figure]
+
+
+FIGURES: Mapping[str, Draw] = {
+    "three_tasks": Draw((), partial(draw_tasks, num_tasks=3)),
+    "thousand_tasks": Draw((), partial(draw_tasks, num_tasks=1_000)),
+    "average_task": Draw((), draw_average),
+    "reptile_geometry": Draw((), draw_geometry),
+    "transfer_fit": Draw(("transfer",), partial(draw_fit, method="transfer")),
+    **{f"{name}_fit": Draw((name,), partial(draw_fit, method=name)) for name in ("maml", "fomaml", "reptile")},
+    **{
+        f"{name}_fit_one_sided": Draw((name,), partial(draw_fit, method=name, one_sided=True))
+        for name in ("maml", "fomaml", "reptile")
+    },
+    **{
+        f"{figure}_curves": Draw(shown, partial(draw_curves, methods=shown, steps=steps, title=title))
+        for figure, shown, steps, title in (
+            ("transfer", ("transfer", "random"), 99, "Transfer learning learns nothing that helps"),
+            ("maml", ("maml", "transfer", "random"), 9, "MAML learns to learn: one step is enough"),
+            ("fomaml", ("maml", "fomaml"), 9, "First-order MAML against MAML"),
+            ("three", ("maml", "fomaml", "reptile"), 32, "MAML, first-order MAML and Reptile"),
+        )
+    },
+}
+"""Every figure, by its file name."""

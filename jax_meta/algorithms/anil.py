@@ -1,0 +1,91 @@
+"""Almost no inner loop: MAML whose inner loop moves the head of the network only.
+
+Aniruddh Raghu, Maithra Raghu, Samy Bengio, Oriol Vinyals: Rapid Learning or Feature Reuse? Towards Understanding the
+Effectiveness of MAML, arXiv:1909.09157.
+"""
+
+from collections.abc import Callable
+
+import jax
+import optax
+
+from jax_meta.base import LossFn, MetaLearner, Params
+from jax_meta.checks import check_num_steps, check_second_derivative
+from jax_meta.inner import adapt
+
+
+def anil(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    *,
+    is_head: Callable[[str], bool],
+    num_steps: int,
+    batch_size: int | None = None,
+) -> MetaLearner:
+    """ANIL: MAML's gradient with respect to body and head, where adaptation moves the head only (section 4.1).
+
+    `gradient = ∇(β, η) L_query(β, U(η))`, where `U` takes `num_steps` optimizer steps on the support set from the head
+    η, and holds the body β fixed.
+
+    Args:
+        loss_fn: `(params, batch, key) -> (loss, metrics)`, of the whole parameters.
+        optimizer: the inner optimizer, as in `jax_meta.maml`; it is given the head, with None in place of the body.
+        is_head: whether a parameter adapts, by its path, such as "params/Dense_2/kernel".
+        num_steps: inner steps, 0 or more.
+        batch_size: examples in an inner step. Default: the whole support set.
+
+    Returns:
+        A `MetaLearner` that learns the model's parameters. Its metrics are the query's, after adaptation.
+
+    Raises:
+        ValueError: as `jax_meta.maml` does, and while tracing, if `is_head` selects nothing.
+    """
+    check_num_steps(num_steps)
+
+    def inner(params, batch, key, *, num_steps=num_steps, observe=None):
+        def head_loss(head, batch, key):
+            return loss_fn(join(head, params), batch, key)  # L(β, η)
+
+        def observe_whole(head):
+            return None if observe is None else observe(join(head, params))
+
+        head, observations = adapt(
+            head_loss,
+            optimizer,
+            select_head(params, is_head),
+            batch,
+            key,
+            num_steps=num_steps,
+            batch_size=batch_size,
+            observe=observe_whole,
+        )
+        adapted = join(head, params)
+        return adapted if observe is None else (adapted, observations)
+
+    def query_loss(params, task, key):
+        adapt_key, loss_key = jax.random.split(key)
+        adapted = inner(params, task.support, adapt_key)  # β, η' = η - α ∇η L_support(β, η), num_steps times
+        return loss_fn(adapted, task.query, loss_key)  # L_query(β, η')
+
+    def gradient(params, task, key):
+        check_second_derivative(optimizer, select_head(params, is_head))
+        return jax.grad(query_loss, has_aux=True)(params, task, key)  # ∇(β, η) L_query(β, η')
+
+    return MetaLearner(init=lambda params: params, adapt=inner, gradient=gradient)
+
+
+def select_head(params: Params, is_head: Callable[[str], bool]) -> Params:
+    """`params` with None in place of the body; raises ValueError if nothing is left."""
+    paths = jax.tree.map_with_path(lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), params)
+    head = jax.tree.map(lambda path, leaf: leaf if is_head(path) else None, paths, params)
+    if not jax.tree.leaves(head):
+        raise ValueError(
+            "is_head selects no parameter, so there is nothing to adapt: it must be true of at least one of "
+            f"{', '.join(jax.tree.leaves(paths))}."
+        )
+    return head
+
+
+def join(head: Params, params: Params) -> Params:
+    """`params` with its head replaced."""
+    return jax.tree.map(lambda new, old: old if new is None else new, head, params, is_leaf=lambda leaf: leaf is None)

@@ -1,0 +1,68 @@
+"""Meta-SGD: learn the initialization and, for each parameter, the step size and direction of the inner loop.
+
+Zhenguo Li, Fengwei Zhou, Fei Chen, Hang Li: Meta-SGD: Learning to Learn Quickly for Few-Shot Learning,
+arXiv:1707.09835.
+"""
+
+from typing import NamedTuple
+
+import jax
+import optax
+
+from jax_meta.base import LossFn, MetaLearner, Params
+from jax_meta.checks import check_num_steps
+from jax_meta.inner import adapt
+
+
+class MetaSGDParams(NamedTuple):
+    """What Meta-SGD learns.
+
+    Attributes:
+        params: θ, the initialization.
+        step_sizes: α, of the structure and shapes of `params`: one for each number in them. They may become negative.
+    """
+
+    params: Params
+    step_sizes: Params
+
+
+def meta_sgd(
+    loss_fn: LossFn,
+    *,
+    step_size: float | jax.Array,
+    num_steps: int,
+    batch_size: int | None = None,
+) -> MetaLearner:
+    """Meta-SGD: MAML's gradient with respect to the initialization and the inner step sizes (section 3.1).
+
+    `gradient = ∇(θ, α) L_query(U(θ, α))`, where `U` takes `num_steps` steps `θ ← θ - α ∘ ∇L_support(θ)`, where the
+    paper takes one.
+
+    Args:
+        loss_fn: `(params, batch, key) -> (loss, metrics)`.
+        step_size: where every α starts.
+        num_steps: inner steps, 0 or more.
+        batch_size: examples in an inner step. Default: the whole support set.
+
+    Returns:
+        A `MetaLearner` that learns `MetaSGDParams`. Its metrics are the query's, after adaptation.
+
+    Raises:
+        ValueError: for negative `num_steps`.
+    """
+    check_num_steps(num_steps)
+
+    def init(params):
+        return MetaSGDParams(params, optax.tree.full_like(params, step_size))
+
+    def inner(meta_params, batch, key, *, num_steps=num_steps, observe=None):
+        params, step_sizes = meta_params
+        descent = optax.stateless(lambda grad, _: optax.tree.scale(-1.0, optax.tree.mul(step_sizes, grad)))  # -α ∘ ∇L
+        return adapt(loss_fn, descent, params, batch, key, num_steps=num_steps, batch_size=batch_size, observe=observe)
+
+    def query_loss(meta_params, task, key):
+        adapt_key, loss_key = jax.random.split(key)
+        adapted = inner(meta_params, task.support, adapt_key)  # θ' = θ - α ∘ ∇L_support(θ), num_steps times
+        return loss_fn(adapted, task.query, loss_key)  # L_query(θ')
+
+    return MetaLearner(init=init, adapt=inner, gradient=jax.grad(query_loss, has_aux=True))  # ∇(θ, α) L_query(θ')
