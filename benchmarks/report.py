@@ -1,5 +1,6 @@
 """What every benchmark writes and shows: the output folder, the environment, JSON, tables and progress bars."""
 
+import argparse
 import importlib.metadata
 import json
 import os
@@ -12,9 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 PACKAGES = ("jax-meta", "jax", "jaxlib", "optax", "flax", "numpy")
+
+
+def positive(text: str) -> int:
+    """A whole number of 1 or more, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
+    return value
 
 
 def make_output_folder(path: Path) -> Path:
@@ -68,12 +77,12 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def progress_bars() -> Progress:
-    """Bars with a count, the rate, the time taken and the time left."""
+    """Bars with what is going on, the time taken and the time left; they fit 80 columns."""
     return Progress(
-        TextColumn("{task.description:<26}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[status]:<24}"),
+        TextColumn("{task.description:<25}"),
+        BarColumn(bar_width=14),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[status]:<15}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

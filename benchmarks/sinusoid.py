@@ -24,7 +24,7 @@ import jax
 import numpy as np
 from rich.progress import Progress, TaskID
 
-from report import environment, make_output_folder, progress_bars, write_json, write_text
+from report import environment, make_output_folder, positive, progress_bars, write_json, write_text
 from sines import methods as sine_methods
 from sines.figures import FIGURES, Draw, Scene, make_scene
 from sines.methods import Method, Outcome
@@ -59,13 +59,33 @@ class Stopped(Exception):  # noqa: N818 - a wish of the user, not an error
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the methods side by side; writes each result, and draws each figure, as soon as it can be."""
+    """The command: checks what can be checked, runs, and says where the results are."""
     start = time.perf_counter()
     options = parse_arguments(arguments)
     output = make_output_folder(options.output)
     experiment = make_experiment(options)
     print(f"protocol: {json.dumps(experiment.protocol._asdict())}")
     outcomes: dict[str, Outcome] = {}
+    try:
+        missing = run(experiment, options, outcomes, start)
+    except KeyboardInterrupt:
+        print(f"stopped; finished, and kept in {output}: {', '.join(outcomes) or 'no method yet'}")
+        sys.exit(130)
+    except FloatingPointError as error:
+        sys.exit(f"{error}\nfinished, and kept in {output}: {', '.join(outcomes) or 'no method yet'}")
+    print((output / "table.md").read_text(encoding="utf-8"))
+    if missing:
+        print(f"Not drawn, since --methods leaves out what they show: {', '.join(missing)}.")
+    print(f"{output} holds results.json, table.md and {len(FIGURES) - len(missing)} figures.")
+
+
+def run(
+    experiment: Experiment, options: argparse.Namespace, outcomes: dict[str, Outcome], start: float
+) -> dict[str, Draw]:
+    """Runs the methods side by side; fills `outcomes`, writes each result and draws each figure as soon as it can be.
+
+    Returns the figures that lack a method.
+    """
     stop = threading.Event()
     with progress_bars() as progress, ThreadPoolExecutor(options.jobs) as pool:
         try:
@@ -76,21 +96,11 @@ def main(arguments: list[str] | None = None) -> None:
                 outcomes[futures[future]] = future.result()
                 write_results(options, experiment, outcomes, time.perf_counter() - start)
                 pending = draw_ready(scene, options, pending)
-        except KeyboardInterrupt:
-            progress.stop()
-            print(f"stopped; in {output} are the results of: {', '.join(outcomes) or 'no method, none had finished'}")
-            sys.exit(130)
-        except FloatingPointError as error:
-            sys.exit(str(error))
+            write_results(options, experiment, outcomes, time.perf_counter() - start)
+            return pending
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
-
-    write_results(options, experiment, outcomes, time.perf_counter() - start)
-    print((output / "table.md").read_text(encoding="utf-8"))
-    if pending:
-        print(f"Not drawn, since --methods leaves out what they show: {', '.join(pending)}.")
-    print(f"{output} holds results.json, table.md and {len(FIGURES) - len(pending)} figures.")
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -109,14 +119,6 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--jobs", type=positive, default=default_jobs(), help="methods to run side by side")
     add("--quick", action="store_true", help="a small run of a few seconds, for a first look")
     return parser.parse_args(arguments)
-
-
-def positive(text: str) -> int:
-    """A whole number of 1 or more, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
-    return value
 
 
 def default_jobs() -> int:
@@ -156,7 +158,7 @@ def start_methods(
             progress.update(bar, advance=steps, status=status)
 
         params, seconds = sine_methods.train(method, protocol, training_set, states[name], report)
-        report(0, "waits for the evaluation")
+        report(0, "waits")
         evaluate = {shots: compiled[method.fit_steps, shots].result() for shots in tests}
         report(0, "evaluates")
         begin = time.perf_counter()

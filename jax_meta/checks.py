@@ -3,9 +3,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from jax_meta.base import Batch, Metrics, Params, PyTree, Task
+from jax_meta.base import Batch, Metrics, PyTree, Task
 
 
 def check_num_steps(num_steps: int) -> None:
@@ -77,36 +76,6 @@ def check_labels(logits: jax.Array, labels: jax.Array) -> None:
         raise ValueError(
             f"classification needs logits [examples, ways] and integer labels [examples], got {describe(logits)} and "
             f"{describe(labels)}: squeeze the labels, or turn one-hot labels into integers with argmax."
-        )
-
-
-def check_second_derivative(optimizer: optax.GradientTransformation, params: Params) -> None:
-    """Raises ValueError if the optimizer's update has a non-finite derivative where a gradient is zero.
-
-    A ReLU that is off gives exact zeros, and d√v/dv at 0 is infinite: plain `optax.adam` then turns MAML's
-    meta-gradient into NaN. The optimizer is tried on zero gradients with the structure of `params`, while JAX traces, so that a
-    compiled meta-step does not pay for it. A traced learning rate (a `vmap` over it, say) cannot be tried.
-    """
-    optimizer = optax.with_extra_args_support(optimizer)
-
-    def two_updates(grad, params):
-        zero = jnp.zeros(())
-        state = optimizer.init(params)
-        total = zero
-        for _ in range(2):
-            updates, state = optimizer.update(grad, state, params, value=zero, grad=grad, value_fn=lambda _: zero)
-            total += sum(leaf.sum() for leaf in jax.tree.leaves(updates))
-        return total
-
-    with jax.ensure_compile_time_eval():
-        ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), params)
-        slopes = jax.jit(jax.grad(two_updates))(optax.tree.zeros_like(ones), ones)
-        finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes)]
-    if any(not isinstance(leaf, jax.core.Tracer) and not leaf for leaf in finite):
-        raise ValueError(
-            "the inner optimizer's update has no finite derivative at a zero gradient, so a second-order meta-gradient "
-            "would be NaN. Give it a positive eps_root, as in optax.adam(1e-3, eps_root=1e-8), use optax.sgd, or "
-            "choose a learner that does not differentiate the inner loop: jax_meta.fomaml or jax_meta.reptile."
         )
 
 

@@ -4,12 +4,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from scipy.special import stdtrit
 
 from jax_meta.base import LossFn, MetaLearner, Metrics, Params, Task
 from jax_meta.checks import check_num_steps, check_tasks
-
-NORMAL_95 = 1.959963984540054
-"""The 97.5% quantile of the normal distribution."""
 
 
 def evaluate(
@@ -63,14 +61,16 @@ class Estimate(NamedTuple):
 
 
 def estimate(values: jax.Array, *, axis: int = 0) -> Estimate:
-    """The mean along an axis of independent values, with its normal 95% interval, 1.96 s / √n.
+    """The mean along an axis of independent values, with its 95% interval by Student's t, t(n - 1) s / √n.
+
+    For 1,000 tasks t is 1.962, as good as the papers' 1.96; for five seeds it is 2.78.
 
     Args:
         values: one value a task, or a seed, along `axis`; at least two.
         axis: the axis to average over. Default: the first.
 
     Returns:
-        An `Estimate`, each field without `axis`. s is the sample standard deviation (n - 1 below).
+        An `Estimate`, each field without `axis`. s is the sample standard deviation.
 
     Raises:
         ValueError: for fewer than two values.
@@ -78,5 +78,5 @@ def estimate(values: jax.Array, *, axis: int = 0) -> Estimate:
     count = values.shape[axis]
     if count < 2:
         raise ValueError(f"an interval needs at least 2 values along axis {axis}, got {count}: evaluate on more tasks.")
-    half_width = NORMAL_95 * jnp.std(values, axis=axis, ddof=1) / jnp.sqrt(count)
+    half_width = float(stdtrit(count - 1, 0.975)) * jnp.std(values, axis=axis, ddof=1) / jnp.sqrt(count)
     return Estimate(jnp.mean(values, axis=axis), half_width)

@@ -86,3 +86,32 @@ def minibatch_indices(key: jax.Array, batch: Batch, num_steps: int, batch_size: 
     num_passes = -(-num_steps * batch_size // examples)
     passes = jax.vmap(lambda key: jax.random.permutation(key, examples))(jax.random.split(key, num_passes))
     return passes.reshape(-1)[: num_steps * batch_size].reshape(num_steps, batch_size)
+
+
+def check_second_derivative(optimizer: optax.GradientTransformation, params: Params, *, num_steps: int) -> None:
+    """Raises ValueError if `num_steps` of the optimizer have no finite derivative where a gradient has a zero.
+
+    A ReLU that is off gives exact zeros, and d√v/dv at 0 is infinite: plain `optax.adam` then turns MAML's meta-gradient
+    into NaN. The optimizer is tried on ½ ‖θ‖² without the first entry of each leaf, while JAX traces, so that a compiled
+    meta-step does not pay for it. A traced learning rate (a `vmap` over it, say) cannot be tried.
+    """
+
+    def live(leaf):
+        return (jnp.arange(leaf.size) > min(0, leaf.size - 2)).reshape(leaf.shape).astype(leaf.dtype)
+
+    def loss_fn(params, batch, key):
+        return optax.tree.norm(optax.tree.mul(jax.tree.map(live, params), params), squared=True) / 2, {}
+
+    def adapted_sum(params):
+        adapted = adapt(loss_fn, optimizer, params, jnp.zeros(1), jax.random.key(0), num_steps=num_steps)
+        return sum(leaf.sum() for leaf in jax.tree.leaves(adapted))
+
+    with jax.ensure_compile_time_eval():
+        slopes = jax.jit(jax.grad(adapted_sum))(jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), params))
+        finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes)]
+    if any(not isinstance(leaf, jax.core.Tracer) and not leaf for leaf in finite):
+        raise ValueError(
+            "the inner optimizer's update has no finite derivative at a zero gradient, so a second-order meta-gradient "
+            "would be NaN. Give it a positive eps_root, as in optax.adam(1e-3, eps_root=1e-8), use optax.sgd, or "
+            "choose a learner that does not differentiate the inner loop: jax_meta.fomaml or jax_meta.reptile."
+        )

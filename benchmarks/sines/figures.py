@@ -141,19 +141,19 @@ def draw_curves(scene: Scene, *, methods: Sequence[str], steps: int, title: str)
 def draw_geometry(scene: Scene) -> Figure:
     """Two curves of optimal weights, and Reptile's way to where they are closest."""
     del scene
-    figure, axes = blank("Reptile on y = a sin(x + b), two tasks of one point each", "b (phase)", "a (amplitude)")
-    curves, iterates, adapted = geometry.walk()
-    for index, curve in enumerate(curves):
-        label = f"optimal for task {index + 1}: through ({geometry.POINT_INPUT:g}, {geometry.POINT_TARGETS[index]:g})"
-        axes.plot(*curve.T, linewidth=2, label=label)
-    shown = 24
-    for index in range(shown):
-        axes.plot(*np.stack([iterates[index], adapted[index]]).T, color="gray", linewidth=0.7, alpha=0.7)
-    axes.plot(*iterates.T, ".-", color="black", markersize=3, linewidth=1, label="Reptile's initialization θ")
-    axes.plot([], [], color="gray", linewidth=0.7, label=f"inner loops θ → φ (first {shown})")
-    axes.plot(*iterates[-1], "*", color="black", markersize=12)
-    axes.set(xlim=(0.0, 2.6), ylim=(0.5, 4.0))
-    axes.legend(loc="upper left", fontsize="x-small")
+    figure, axes = blank("Reptile on y = sin(w x) + b, two tasks of one point each", "w", "b")
+    frequencies = np.linspace(-1.6, 3.4, 200)
+    for point, offsets in zip(geometry.POINTS, geometry.optimal_curves(frequencies), strict=True):
+        axes.plot(frequencies, offsets, linewidth=2, label=f"optimal weights of the task through {point}")
+    way = geometry.walk()
+    loops = np.stack([way.iterates[:-1], way.adapted], axis=1)
+    for loop in loops[::3]:
+        axes.plot(*loop.T, color="gray", linewidth=0.6, alpha=0.7)
+    axes.plot([], [], color="gray", linewidth=0.6, label=f"every third inner loop, {geometry.INNER_STEPS} steps")
+    axes.plot(*way.iterates.T, ".-", color="black", markersize=3, linewidth=1, label="Reptile's initialization")
+    axes.plot(*geometry.CLOSEST, "*", color="crimson", markersize=13, label="halfway where the curves are closest")
+    axes.set_ylim(top=3.6)
+    axes.legend(loc="upper right", fontsize="x-small")
     return figure
 
 

@@ -10,8 +10,8 @@ import jax
 import optax
 
 from jax_meta.base import LossFn, MetaLearner, Params
-from jax_meta.checks import check_num_steps, check_second_derivative
-from jax_meta.inner import adapt
+from jax_meta.checks import check_num_steps
+from jax_meta.inner import adapt, check_second_derivative
 
 
 def anil(
@@ -68,7 +68,7 @@ def anil(
         return loss_fn(adapted, task.query, loss_key)  # L_query(β, η')
 
     def gradient(params, task, key):
-        check_second_derivative(optimizer, select_head(params, is_head))
+        check_second_derivative(optimizer, select_head(params, is_head), num_steps=num_steps)
         return jax.grad(query_loss, has_aux=True)(params, task, key)  # ∇(β, η) L_query(β, η')
 
     return MetaLearner(init=lambda params: params, adapt=inner, gradient=gradient)

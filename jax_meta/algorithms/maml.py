@@ -10,8 +10,8 @@ import jax
 import optax
 
 from jax_meta.base import LossFn, MetaLearner
-from jax_meta.checks import check_num_steps, check_second_derivative
-from jax_meta.inner import adapt
+from jax_meta.checks import check_num_steps
+from jax_meta.inner import adapt, check_second_derivative
 
 
 def maml(
@@ -48,7 +48,7 @@ def maml(
         return loss_fn(adapted, task.query, loss_key)  # L_query(θ')
 
     def gradient(params, task, key):
-        check_second_derivative(optimizer, params)
+        check_second_derivative(optimizer, params, num_steps=num_steps)
         return jax.grad(query_loss, has_aux=True)(params, task, key)  # ∇θ L_query(θ')
 
     return MetaLearner(init=lambda params: params, adapt=inner, gradient=gradient)
