@@ -164,7 +164,7 @@ def start_methods(
         begin = time.perf_counter()
         errors = {shots: np.asarray(evaluate[shots](params, tasks)) for shots, tasks in tests.items()}
         report(0, "finished")
-        return Outcome(params, errors, {**seconds, "evaluate": time.perf_counter() - begin})
+        return Outcome(jax.tree.map(np.asarray, params), errors, {**seconds, "evaluate": time.perf_counter() - begin})
 
     bars = {name: progress.add_task(method.label, total=method.steps, status="") for name, method in chosen.items()}
     return {pool.submit(run, name, bar): name for name, bar in bars.items()}

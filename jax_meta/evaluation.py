@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from scipy.special import stdtrit
 
 from jax_meta.base import LossFn, MetaLearner, Metrics, Params, Task
@@ -56,11 +56,11 @@ def evaluate(
 class Estimate(NamedTuple):
     """A mean and the half-width of its 95% interval: `mean ± half_width`."""
 
-    mean: jax.Array
-    half_width: jax.Array
+    mean: jax.Array | np.ndarray
+    half_width: jax.Array | np.ndarray
 
 
-def estimate(values: jax.Array, *, axis: int = 0) -> Estimate:
+def estimate(values: jax.Array | np.ndarray, *, axis: int = 0) -> Estimate:
     """The mean along an axis of independent values, with its 95% interval by Student's t, t(n - 1) s / √n.
 
     For 1,000 tasks t is 1.962, as good as the papers' 1.96; for five seeds it is 2.78.
@@ -78,5 +78,5 @@ def estimate(values: jax.Array, *, axis: int = 0) -> Estimate:
     count = values.shape[axis]
     if count < 2:
         raise ValueError(f"an interval needs at least 2 values along axis {axis}, got {count}: evaluate on more tasks.")
-    half_width = float(stdtrit(count - 1, 0.975)) * jnp.std(values, axis=axis, ddof=1) / jnp.sqrt(count)
-    return Estimate(jnp.mean(values, axis=axis), half_width)
+    half_width = float(stdtrit(count - 1, 0.975)) / count**0.5 * values.std(axis=axis, ddof=1)
+    return Estimate(values.mean(axis=axis), half_width)

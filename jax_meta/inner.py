@@ -92,12 +92,13 @@ def check_second_derivative(optimizer: optax.GradientTransformation, params: Par
     """Raises ValueError if `num_steps` of the optimizer have no finite derivative where a gradient has a zero.
 
     A ReLU that is off gives exact zeros, and d√v/dv at 0 is infinite: plain `optax.adam` then turns MAML's meta-gradient
-    into NaN. The optimizer is tried on ½ ‖θ‖² without the first entry of each leaf, while JAX traces, so that a compiled
+    into NaN. The optimizer is tried on ½ ‖θ‖² without the first unit of each leaf, while JAX traces, so that a compiled
     meta-step does not pay for it. A traced learning rate (a `vmap` over it, say) cannot be tried.
     """
 
     def live(leaf):
-        return (jnp.arange(leaf.size) > min(0, leaf.size - 2)).reshape(leaf.shape).astype(leaf.dtype)
+        units = leaf.shape[-1] if leaf.ndim and leaf.shape[-1] > 1 else leaf.size
+        return (jnp.arange(leaf.size) % units > min(0, units - 2)).astype(leaf.dtype).reshape(leaf.shape)
 
     def loss_fn(params, batch, key):
         return optax.tree.norm(optax.tree.mul(jax.tree.map(live, params), params), squared=True) / 2, {}

@@ -41,11 +41,14 @@ def meta_gradient(
     num_tasks = check_tasks(tasks)
     check_task_batch_size(task_batch_size, num_tasks)
 
+    keys = jax.random.split(key, num_tasks)
+    if num_tasks == 1:  # a vmap over one task would cost a quarter of the speed when `fit` is mapped over seeds
+        return learner.gradient(meta_params, jax.tree.map(lambda leaf: leaf[0], tasks), keys[0])
+
     def batch_mean(tasks, keys):
         gradients = jax.vmap(learner.gradient, in_axes=(None, 0, 0))(meta_params, tasks, keys)
         return jax.tree.map(lambda leaf: leaf.mean(axis=0), gradients)
 
-    keys = jax.random.split(key, num_tasks)
     if task_batch_size is None or task_batch_size == num_tasks:
         return batch_mean(tasks, keys)
 

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from matplotlib.figure import Figure
@@ -13,7 +12,6 @@ from matplotlib.figure import Figure
 import jax_meta
 from jax_meta import Task
 from jax_meta.plots import plot_fit, plot_learning_curve
-from jax_meta.tasks import sinusoid
 from sines import geometry
 from sines.methods import LOSS_FN, MODEL, Outcome
 from sines.protocol import Protocol, make_test_tasks
@@ -34,27 +32,30 @@ class Scene(NamedTuple):
 
     Attributes:
         protocol: the experiment.
+        sines: many sines to look at: inputs `[100]` and targets `[10,000, 100]`.
         task: one test task, leaves `[examples, 1]`.
         one_sided: a task whose support points all lie on one side of 0.
         outcomes: the methods finished so far, by name; it fills up as they finish.
     """
 
     protocol: Protocol
+    sines: tuple[np.ndarray, np.ndarray]
     task: Task
     one_sided: Task
     outcomes: dict[str, Outcome]
 
 
 def make_scene(protocol: Protocol, key: jax.Array, outcomes: dict[str, Outcome]) -> Scene:
-    """Chooses the tasks to show: the first test task, and the first of many draws with all points on one side."""
-    tasks = make_test_tasks(protocol, key, 10)
-    many = make_test_tasks(protocol._replace(test_tasks=10_000), jax.random.fold_in(key, 1), 10)
+    """Chooses the tasks to show: of many draws, the first, and the first with all points on one side."""
+    many = make_test_tasks(protocol._replace(test_tasks=10_000, test_points=100), key, 10)
+    many = jax.tree.map(np.asarray, many)
     inputs = many.support[0]
-    one_sided = jnp.all(inputs > 0, axis=(1, 2)) | jnp.all(inputs < 0, axis=(1, 2))
+    one_sided = np.argmax(np.all(inputs > 0, axis=(1, 2)) | np.all(inputs < 0, axis=(1, 2)))
     return Scene(
         protocol,
-        task=jax.tree.map(lambda leaf: leaf[0], tasks),
-        one_sided=jax.tree.map(lambda leaf: leaf[jnp.argmax(one_sided)], many),
+        sines=(many.query[0][0, :, 0], many.query[1][:, :, 0]),
+        task=jax.tree.map(lambda leaf: leaf[0], many),
+        one_sided=jax.tree.map(lambda leaf: leaf[one_sided], many),
         outcomes=outcomes,
     )
 
@@ -67,30 +68,20 @@ def blank(title: str, x_label: str = "x", y_label: str = "y") -> tuple[Figure, A
     return figure, axes
 
 
-@partial(jax.jit, static_argnames="num_tasks")
-def sines(key: jax.Array, *, num_tasks: int) -> tuple[jax.Array, jax.Array]:
-    """Sines to look at: inputs `[100]` and targets `[num_tasks, 100]`."""
-    inputs = sinusoid.even_inputs(100)
-    draw = jax.vmap(lambda key: sinusoid.at(sinusoid.sample_sinusoid(key), inputs)[1][:, 0])
-    return inputs[:, 0], draw(jax.random.split(key, num_tasks))
-
-
 def draw_tasks(scene: Scene, *, num_tasks: int) -> Figure:
     """A number of random tasks in one plot."""
-    del scene
     figure, axes = blank(f"{num_tasks:,} random tasks: y = a sin(x + b)")
-    inputs, targets = sines(jax.random.key(3), num_tasks=num_tasks)
+    inputs, targets = scene.sines
     many = num_tasks > 10
-    axes.plot(inputs, targets.T, color="black" if many else None, alpha=0.15 if many else 1.0)
+    axes.plot(inputs, targets[:num_tasks].T, color="black" if many else None, alpha=0.15 if many else 1.0)
     return figure
 
 
 def draw_average(scene: Scene) -> Figure:
     """The mean of many tasks beside one of them."""
-    del scene
-    figure, axes = blank("The average of 10,000 tasks is nearly 0 everywhere")
-    inputs, targets = sines(jax.random.key(4), num_tasks=10_000)
-    axes.plot(inputs, targets.mean(axis=0), label="average of 10,000 tasks", linewidth=2)
+    figure, axes = blank("The average of many tasks is nearly 0 everywhere")
+    inputs, targets = scene.sines
+    axes.plot(inputs, targets.mean(axis=0), label=f"average of {len(targets):,} tasks", linewidth=2)
     axes.plot(inputs, targets[0], label="one task", linewidth=2)
     axes.legend(loc="upper right")
     return figure

@@ -83,14 +83,20 @@ class Outcome(NamedTuple):
     seconds: dict[str, float]
 
 
-def initial_states(method: Method, key: jax.Array, seeds: int) -> TrainState:
-    """One state for each seed; all methods start from the same networks and meet the same tasks."""
+@partial(jax.jit, static_argnums=1)
+def initial_networks(key: jax.Array, seeds: int) -> tuple[Any, jax.Array]:
+    """Parameters and run keys, one for each seed: all methods start from the same networks and meet the same tasks."""
 
-    def initial_state(seed):
+    def initial_network(seed):
         model_key, run_key = jax.random.split(jax.random.fold_in(key, seed))
-        return jax_meta.init(method.learner, method.optimizer, MODEL.init(model_key, jnp.zeros((1, 1))), run_key)
+        return MODEL.init(model_key, jnp.zeros((1, 1))), run_key
 
-    return jax.jit(jax.vmap(initial_state))(jnp.arange(seeds))
+    return jax.vmap(initial_network)(jnp.arange(seeds))
+
+
+def initial_states(method: Method, key: jax.Array, seeds: int) -> TrainState:
+    """The method's state before the first meta-step, for each seed."""
+    return jax.vmap(partial(jax_meta.init, method.learner, method.optimizer))(*initial_networks(key, seeds))
 
 
 def train(

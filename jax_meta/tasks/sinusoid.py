@@ -25,11 +25,9 @@ class Sinusoid(NamedTuple):
 
 def sample_sinusoid(key: jax.Array, *, phases: tuple[float, float] = PHASES) -> Sinusoid:
     """Draws one sine: amplitude uniform in [0.1, 5], phase uniform in `phases` (radians, default [0, 2π])."""
-    amplitude_key, phase_key = jax.random.split(key)
-    return Sinusoid(
-        jax.random.uniform(amplitude_key, minval=AMPLITUDES[0], maxval=AMPLITUDES[1]),
-        jax.random.uniform(phase_key, minval=phases[0], maxval=phases[1]),
-    )
+    lowest, highest = jnp.array([AMPLITUDES, phases]).T
+    amplitude, phase = jax.random.uniform(key, (2,), minval=lowest, maxval=highest)
+    return Sinusoid(amplitude, phase)
 
 
 def at(sinusoid: Sinusoid, inputs: jax.Array) -> Batch:
@@ -69,11 +67,9 @@ def sample_tasks(
     """
 
     def sample_task(key):
-        sine_key, support_key, query_key = jax.random.split(key, 3)
+        sine_key, input_key = jax.random.split(key)
         sinusoid = sample_sinusoid(sine_key, phases=phases)
-        return Task(
-            at(sinusoid, sample_inputs(support_key, shots)),
-            at(sinusoid, sample_inputs(query_key, queries)),
-        )
+        inputs = sample_inputs(input_key, shots + queries)
+        return Task(at(sinusoid, inputs[:shots]), at(sinusoid, inputs[shots:]))
 
     return jax.vmap(sample_task)(jax.random.split(key, num_tasks))

@@ -1,0 +1,111 @@
+"""Every learner under test, and the small problems it is tested on. A new algorithm is tested by being listed here."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jax_meta
+from jax_meta import LossFn, MetaLearner, Sampler, Task
+from jax_meta.models import MLP
+from jax_meta.tasks import sinusoid
+
+STEP_SIZE = 0.1
+NUM_STEPS = 2
+
+
+class Problem(NamedTuple):
+    loss_fn: LossFn
+    params: Any
+    sample_tasks: Sampler
+
+
+def is_head(path: str) -> bool:
+    return "head" in path or "Dense_1" in path
+
+
+def with_sgd(factory: Callable[..., MetaLearner], **options: Any) -> Callable[..., MetaLearner]:
+    def build(loss_fn, *, step_size=STEP_SIZE, num_steps=NUM_STEPS):
+        return factory(loss_fn, optax.sgd(step_size), num_steps=num_steps, **options)
+
+    return build
+
+
+def meta_sgd(loss_fn, *, step_size=STEP_SIZE, num_steps=NUM_STEPS):
+    return jax_meta.meta_sgd(loss_fn, step_size=step_size, num_steps=num_steps)
+
+
+LEARNERS: dict[str, Callable[..., MetaLearner]] = {
+    "transfer": with_sgd(jax_meta.transfer),
+    "maml": with_sgd(jax_meta.maml),
+    "fomaml": with_sgd(jax_meta.fomaml),
+    "reptile": with_sgd(jax_meta.reptile),
+    "reptile, minibatches": with_sgd(jax_meta.reptile, batch_size=2),
+    "anil": with_sgd(jax_meta.anil, is_head=is_head),
+    "meta_sgd": meta_sgd,
+    "imaml": with_sgd(jax_meta.imaml, strength=2.0),
+}
+
+
+def quadratic_loss(params, batch, key):
+    """½ (θ - b)ᵀ A (θ - b), the mean over the pairs (A, b) of `batch`."""
+    del key
+    curvatures, centers = batch
+    distances = flat(params)[None] - centers
+    loss = jnp.einsum("ei,eij,ej->", distances, curvatures, distances) / (2 * len(centers))
+    return loss, {"loss": loss}
+
+
+def flat(params: Any) -> jax.Array:
+    """θ as one vector, in the order of its leaves."""
+    return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(params)])
+
+
+def random_quadratics(key: jax.Array, num_tasks: int, *, examples: int = 4) -> Task:
+    """Random positive definite A `[num_tasks, examples, 3, 3]` and b `[num_tasks, examples, 3]`."""
+
+    def random_batch(key):
+        factor_key, center_key = jax.random.split(key)
+        factors = jax.random.normal(factor_key, (num_tasks, examples, 3, 3))
+        curvatures = jnp.eye(3)[None, None] + factors @ factors.mT / 3
+        return curvatures, jax.random.normal(center_key, (num_tasks, examples, 3))
+
+    return Task(*map(random_batch, jax.random.split(key)))
+
+
+BANK = random_quadratics(jax.random.key(1), 64)
+"""Drawn ahead, because a test should compile its learner and not a sampler."""
+
+
+def sample_quadratics(key: jax.Array, num_tasks: int) -> Task:
+    indices = jax.random.randint(key, (num_tasks,), 0, 64)
+    return jax.tree.map(lambda leaf: leaf[indices], BANK)
+
+
+def quadratics() -> Problem:
+    params = {"body": jnp.array([0.5, -1.0]), "head": jnp.array([2.0])}
+    return Problem(quadratic_loss, params, sample_quadratics)
+
+
+def sines(*, hidden: tuple[int, ...] = (4,), activation: Callable[[jax.Array], jax.Array] = jax.nn.relu) -> Problem:
+    model = MLP(hidden=hidden, activation=activation)
+    params = model.init(jax.random.key(0), jnp.ones((1, 1)))
+    return Problem(jax_meta.regression(model.apply), params, partial(sinusoid.sample_tasks, shots=5, queries=6))
+
+
+def first_task(tasks: Task) -> Task:
+    return jax.tree.map(lambda leaf: leaf[0], tasks)
+
+
+def assert_close(actual: Any, expected: Any, **tolerance: float) -> None:
+    """Asserts that two trees have one structure, and leaves that are close; by default to 1e-12, relative to each."""
+    jax.tree.map(partial(np.testing.assert_allclose, **({"rtol": 1e-12, "atol": 1e-13} | tolerance)), actual, expected)
+
+
+def assert_equal(actual: Any, expected: Any) -> None:
+    """Asserts that two trees are the same bit for bit."""
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)

@@ -1,0 +1,69 @@
+"""Learning curves against a closed form, and intervals that cover what they say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jax_meta
+from jax_meta import Task
+
+KEY = jax.random.key(0)
+STEP_SIZE = 0.1
+
+
+def distance(params, batch, key):
+    """½ (θ - b)² + ½ (θ - c)², the mean over examples (b, c), with its parts as metrics."""
+    del key
+    first, second = ((params - centers) ** 2 / 2 for centers in batch)
+    loss = (first + second).mean()
+    return loss, {"loss": loss, "first": first.mean()}
+
+
+LEARNER = jax_meta.maml(distance, optax.sgd(STEP_SIZE), num_steps=1)
+
+
+def random_tasks(num_tasks):
+    centers = jax.random.normal(KEY, (4, num_tasks, 3))
+    return Task((centers[0], centers[1]), (centers[2], centers[3]))
+
+
+@pytest.mark.parametrize("task_batch_size", [None, 1, 3, 7])
+def test_curves_follow_the_closed_form_after_every_step(task_batch_size):
+    """SGD contracts θ towards the mean m of the centers: θ_i = m + (1 - 2α)^i (θ_0 - m)."""
+    tasks, start = random_tasks(7), 2.0
+    curves = jax_meta.evaluate(
+        LEARNER, distance, jnp.array(start), tasks, KEY, num_steps=6, task_batch_size=task_batch_size
+    )
+    assert curves.keys() == {"loss", "first"}
+    mean = np.mean(np.asarray(tasks.support), axis=(0, 2))[:, None]
+    params = mean + (1 - 2 * STEP_SIZE) ** np.arange(7) * (start - mean)
+    first, second = ((params[:, :, None] - np.asarray(leaf)[:, None]) ** 2 / 2 for leaf in tasks.query)
+    np.testing.assert_allclose(curves["first"], first.mean(axis=2), rtol=1e-12)
+    np.testing.assert_allclose(curves["loss"], (first + second).mean(axis=2), rtol=1e-12)
+
+
+def test_no_steps_measure_the_initialization():
+    tasks = random_tasks(4)
+    curves = jax_meta.evaluate(LEARNER, distance, jnp.array(1.0), tasks, KEY, num_steps=0)
+    assert curves["loss"].shape == (4, 1)
+    losses = [distance(1.0, jax.tree.map(lambda leaf, i=i: leaf[i], tasks.query), KEY)[0] for i in range(4)]
+    np.testing.assert_allclose(curves["loss"][:, 0], losses, rtol=1e-12)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_estimate_is_student_s_interval(axis):
+    values = np.random.default_rng(0).normal(size=(5, 5))
+    mean, half_width = jax_meta.estimate(jnp.asarray(values), axis=axis)
+    np.testing.assert_allclose(mean, values.mean(axis=axis), rtol=1e-12)
+    # 2.776445 is the 97.5% quantile of Student's t with 4 degrees of freedom, as tables give it
+    np.testing.assert_allclose(half_width, 2.776445 * values.std(axis=axis, ddof=1) / np.sqrt(5), rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [3, 10, 200])
+def test_intervals_cover_the_mean_95_times_in_100(count):
+    draws = np.random.default_rng(count).normal(loc=1.0, size=(count, 20_000))
+    mean, half_width = jax_meta.estimate(draws)
+    covered = np.mean(np.abs(mean - 1.0) < half_width)
+    assert abs(covered - 0.95) < 5 * np.sqrt(0.95 * 0.05 / 20_000)
