@@ -90,7 +90,7 @@ def run(
     with progress_bars() as progress, ThreadPoolExecutor(options.jobs) as pool:
         try:
             futures = start_methods(experiment, pool, progress, stop)
-            scene = make_scene(experiment.protocol, experiment.test_key, outcomes)
+            scene = make_scene(experiment.protocol, options.seed, outcomes)
             pending = draw_ready(scene, options, FIGURES)
             for future in as_completed(futures):
                 outcomes[futures[future]] = future.result()

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 import jax_meta
 from report import environment, make_output_folder, markdown_table, positive, rounded, write_json, write_text
 from sines.methods import Method, initial_states, methods
-from sines.protocol import PROTOCOLS, make_training_set, training_tasks
+from sines.protocol import PROTOCOLS, make_training_set, task_stream
 
 COMPARED = ("maml", "fomaml", "reptile")
 
@@ -84,7 +83,7 @@ def prepare(method: Method, seeds: int, steps: int) -> tuple[Any, float]:
     """Compiles a method; returns a function that takes `steps` meta-steps and tells µs a step, and compile seconds."""
     protocol, key = PROTOCOLS["post"], jax.random.key(0)
     states = initial_states(method, key, seeds)
-    tasks = training_tasks(protocol, make_training_set(protocol, key), states.key, jnp.arange(steps))
+    tasks = task_stream(protocol, make_training_set(protocol, key), states.key)(0, steps)
     fit_tasks = jax.jit(jax.vmap(partial(jax_meta.fit_tasks, method.learner, method.optimizer)))
     start = time.perf_counter()
     compiled = fit_tasks.lower(tasks, states).compile()

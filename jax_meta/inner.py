@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jax_meta.base import Batch, LossFn, Params
@@ -91,10 +92,11 @@ def minibatch_indices(key: jax.Array, batch: Batch, num_steps: int, batch_size: 
 def check_second_derivative(optimizer: optax.GradientTransformation, params: Params, *, num_steps: int) -> None:
     """Raises ValueError if `num_steps` of the optimizer have no finite derivative where a gradient has a zero.
 
-    A ReLU that is off gives exact zeros, and d√v/dv at 0 is infinite: plain `optax.adam` then turns MAML's meta-gradient
-    into NaN. The optimizer is tried on ½ ‖θ‖² without the first unit of each leaf, while JAX traces, so that a compiled
-    meta-step does not pay for it. A traced learning rate (a `vmap` over it, say) cannot be tried.
+    A ReLU that is off gives exact zeros, and d√v/dv at 0 is infinite: plain `optax.adam` then turns MAML's gradient
+    into NaN. The optimizer is tried on ½ ‖θ‖² without the first unit of each leaf, for up to UNROLL_LIMIT steps, while
+    JAX traces, so that a compiled meta-step does not pay for it. A traced learning rate cannot be tried.
     """
+    ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), params)
 
     def live(leaf):
         units = leaf.shape[-1] if leaf.ndim and leaf.shape[-1] > 1 else leaf.size
@@ -104,13 +106,17 @@ def check_second_derivative(optimizer: optax.GradientTransformation, params: Par
         return optax.tree.norm(optax.tree.mul(jax.tree.map(live, params), params), squared=True) / 2, {}
 
     def adapted_sum(params):
-        adapted = adapt(loss_fn, optimizer, params, jnp.zeros(1), jax.random.key(0), num_steps=num_steps)
+        steps = min(num_steps, UNROLL_LIMIT)
+        adapted = adapt(loss_fn, optimizer, params, jnp.zeros(1), jax.random.key(0), num_steps=steps)
         return sum(leaf.sum() for leaf in jax.tree.leaves(adapted))
 
+    def slopes_are_finite(params):
+        slopes = jax.grad(adapted_sum)(params)
+        return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes)]).all()
+
     with jax.ensure_compile_time_eval():
-        slopes = jax.jit(jax.grad(adapted_sum))(jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), params))
-        finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes)]
-    if any(not isinstance(leaf, jax.core.Tracer) and not leaf for leaf in finite):
+        finite = jax.jit(slopes_are_finite)(ones)
+    if not isinstance(finite, jax.core.Tracer) and not finite:
         raise ValueError(
             "the inner optimizer's update has no finite derivative at a zero gradient, so a second-order meta-gradient "
             "would be NaN. Give it a positive eps_root, as in optax.adam(1e-3, eps_root=1e-8), use optax.sgd, or "

@@ -29,7 +29,7 @@ SCRIPT = Path(sinusoid.__file__)
 def visits():
     key = jax.random.key(0)
     training_set = protocol.make_training_set(SMALL, key)
-    tasks = protocol.training_tasks(SMALL, training_set, jax.random.split(key, 2), jnp.arange(SMALL.steps))
+    tasks = protocol.task_stream(SMALL, training_set, jax.random.split(key, 2))(0, SMALL.steps)
     return training_set, tasks
 
 
@@ -65,7 +65,7 @@ def test_test_tasks_are_judged_evenly_over_the_whole_range():
 def test_the_maml_protocol_draws_new_sines_of_half_the_phases():
     maml = protocol.PROTOCOLS["maml"]
     key = jax.random.key(0)
-    tasks = protocol.training_tasks(maml, protocol.make_training_set(maml, key), key[None], jnp.arange(4))
+    tasks = protocol.task_stream(maml, protocol.make_training_set(maml, key), key[None])(0, 4)
     assert tasks.support[0].shape == (1, 4, 25, 10, 1)
     assert len(np.unique(tasks.support[0])) == tasks.support[0].size
     inputs, targets = (np.asarray(leaf) for leaf in tasks.support)
@@ -168,7 +168,7 @@ def test_figures_that_can_be_drawn_are_drawn_in_the_format_asked_for(quick_run):
 
 
 def test_the_one_sided_example_is_one_sided():
-    scene = sinusoid.make_scene(SMALL, jax.random.key(0), {})
+    scene = sinusoid.make_scene(SMALL, 0, {})
     inputs = np.asarray(scene.one_sided.support[0])
     assert inputs.shape == (10, 1)
     assert (inputs > 0).all() or (inputs < 0).all()

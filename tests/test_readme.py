@@ -20,7 +20,7 @@ def test_python_blocks_run(name):
     """Each block may use the names of those before it; its assertions are the test."""
     found = blocks(name, "python")
     assert found
-    namespace: dict = {}
+    namespace = {}
     for block in found:
         exec(compile(block, name, "exec"), namespace)
 

@@ -11,7 +11,7 @@ from jax_meta.tasks.sinusoid import Sinusoid
 KEY = jax.random.key(0)
 NUM_TASKS = 4_000
 TASKS = jax.tree.map(np.asarray, sinusoid.sample_tasks(KEY, NUM_TASKS, shots=7, queries=5))
-SINES = jax.vmap(sinusoid.sample_sinusoid)(jax.random.split(KEY, NUM_TASKS))
+SINES = sinusoid.sample_sinusoids(KEY, NUM_TASKS)
 
 
 def assert_uniform(values, low, high):

@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 import jax_meta
 from jax_meta import Task
 from jax_meta.plots import plot_fit, plot_learning_curve
+from jax_meta.tasks import sinusoid
 from sines import geometry
 from sines.methods import LOSS_FN, MODEL, Outcome
-from sines.protocol import Protocol, make_test_tasks
+from sines.protocol import Protocol
 
 FIT_STEPS = (0, 1, 10)
 TRANSFER_FIT_LEARNING_RATE = 0.02  # the post's choice for this one figure
@@ -33,7 +34,7 @@ class Scene(NamedTuple):
     Attributes:
         protocol: the experiment.
         sines: many sines to look at: inputs `[100]` and targets `[10,000, 100]`.
-        task: one test task, leaves `[examples, 1]`.
+        task: the first of them, leaves `[examples, 1]`.
         one_sided: a task whose support points all lie on one side of 0.
         outcomes: the methods finished so far, by name; it fills up as they finish.
     """
@@ -45,19 +46,23 @@ class Scene(NamedTuple):
     outcomes: dict[str, Outcome]
 
 
-def make_scene(protocol: Protocol, key: jax.Array, outcomes: dict[str, Outcome]) -> Scene:
-    """Chooses the tasks to show: of many draws, the first, and the first with all points on one side."""
-    many = make_test_tasks(protocol._replace(test_tasks=10_000, test_points=100), key, 10)
-    many = jax.tree.map(np.asarray, many)
-    inputs = many.support[0]
-    one_sided = np.argmax(np.all(inputs > 0, axis=(1, 2)) | np.all(inputs < 0, axis=(1, 2)))
-    return Scene(
-        protocol,
-        sines=(many.query[0][0, :, 0], many.query[1][:, :, 0]),
-        task=jax.tree.map(lambda leaf: leaf[0], many),
-        one_sided=jax.tree.map(lambda leaf: leaf[one_sided], many),
-        outcomes=outcomes,
-    )
+def make_scene(protocol: Protocol, seed: int, outcomes: dict[str, Outcome]) -> Scene:
+    """Draws sines to look at; chooses the first, and the first whose points all lie on one side."""
+    generator = np.random.default_rng(seed)
+    amplitude = generator.uniform(*sinusoid.AMPLITUDES, (10_000, 1, 1))
+    phase = generator.uniform(*protocol.phases, (10_000, 1, 1))
+    support = generator.uniform(*sinusoid.INPUTS, (10_000, 10, 1))
+    query = np.linspace(*sinusoid.INPUTS, 100)[:, None]
+    one_sided = int(np.argmax(np.all(support > 0, axis=(1, 2)) | np.all(support < 0, axis=(1, 2))))
+
+    def task(index: int) -> Task:
+        def targets(inputs: np.ndarray) -> np.ndarray:
+            return amplitude[index] * np.sin(inputs + phase[index])
+
+        return Task((support[index], targets(support[index])), (query, targets(query)))
+
+    sines = query[:, 0], amplitude[:, 0] * np.sin(query.T + phase[:, 0])
+    return Scene(protocol, sines, task(0), task(one_sided), outcomes)
 
 
 def blank(title: str, x_label: str = "x", y_label: str = "y") -> tuple[Figure, Any]:

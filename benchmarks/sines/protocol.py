@@ -1,9 +1,11 @@
 """The sine benchmark's protocols, and the tasks that they train and test on."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jax_meta import Task
@@ -66,7 +68,7 @@ PROTOCOLS = {
 def quick(protocol: Protocol) -> Protocol:
     """The same protocol on a small scale, for a first look."""
     train_tasks = min(protocol.train_tasks, 500)
-    return protocol._replace(train_tasks=train_tasks, steps=2_000, transfer_steps=500, test_tasks=100)
+    return protocol._replace(train_tasks=train_tasks, steps=2_000, transfer_steps=2_000, test_tasks=100)
 
 
 class TrainingSet(NamedTuple):
@@ -80,49 +82,59 @@ class TrainingSet(NamedTuple):
 def make_training_set(protocol: Protocol, key: jax.Array) -> TrainingSet:
     """Draws the sines of the protocol; there are none where each visit brings new ones."""
     sine_key, input_key = jax.random.split(key)
-    keys = partial(jax.random.split, num=protocol.train_tasks)
     return TrainingSet(
-        jax.vmap(partial(sinusoid.sample_sinusoid, phases=protocol.phases))(keys(sine_key)),
-        jax.vmap(partial(sinusoid.sample_inputs, examples=protocol.shots))(keys(input_key)),
+        sinusoid.sample_sinusoids(sine_key, protocol.train_tasks, phases=protocol.phases),
+        sinusoid.sample_inputs(input_key, protocol.train_tasks, protocol.shots),
     )
 
 
 @partial(jax.jit, static_argnums=(0, 2))
 def make_test_tasks(protocol: Protocol, key: jax.Array, shots: int) -> Task:
     """Draws the test tasks: random support points, and query points evenly over [-5, 5]."""
-
-    def test_task(key):
-        sine_key, input_key = jax.random.split(key)
-        sine = sinusoid.sample_sinusoid(sine_key, phases=protocol.phases)
-        support = sinusoid.at(sine, sinusoid.sample_inputs(input_key, shots))
-        return Task(support, sinusoid.at(sine, sinusoid.even_inputs(protocol.test_points)))
-
-    return jax.vmap(test_task)(jax.random.split(key, protocol.test_tasks))
+    sine_key, input_key = jax.random.split(key)
+    sinusoids = sinusoid.sample_sinusoids(sine_key, protocol.test_tasks, phases=protocol.phases)
+    inputs = sinusoid.sample_inputs(input_key, protocol.test_tasks, shots)
+    query_inputs = sinusoid.even_inputs(protocol.test_points)
+    return Task(
+        jax.vmap(sinusoid.at)(sinusoids, inputs),
+        jax.vmap(sinusoid.at, in_axes=(0, None))(sinusoids, query_inputs),
+    )
 
 
 @partial(jax.jit, static_argnums=0)
-def training_tasks(protocol: Protocol, training_set: TrainingSet, keys: jax.Array, steps: jax.Array) -> Task:
-    """The tasks of the meta-steps numbered `steps`, for each run's key: leaves `[seeds, num_steps, num_tasks, ...]`."""
-    draw = fixed_tasks if protocol.train_tasks else fresh_tasks
-    return jax.vmap(lambda key: draw(protocol, training_set, key, steps))(keys)
+def visiting_order(protocol: Protocol, key: jax.Array) -> jax.Array:
+    """Which training task each meta-step of one run visits, int32 `[epochs * train_tasks]`: each once an epoch."""
+    epoch_keys = jax.random.split(jax.random.fold_in(key, 0), -(-protocol.steps // protocol.train_tasks))
+    return jax.vmap(lambda key: jax.random.permutation(key, protocol.train_tasks))(epoch_keys).reshape(-1)
 
 
-def fresh_tasks(protocol: Protocol, training_set: TrainingSet, key: jax.Array, steps: jax.Array) -> Task:
-    """New sines for every meta-step."""
-    del training_set
+@partial(jax.jit, static_argnums=0)
+def fixed_tasks(
+    protocol: Protocol, training_set: TrainingSet, key: jax.Array, indices: jax.Array, steps: jax.Array
+) -> Task:
+    """One visit a meta-step to the training tasks `indices`, with new query points: leaves `[num_steps, 1, ...]`."""
+    visit_key = jax.random.fold_in(key, 1)
+
+    def visit(index, step):
+        sine, inputs = jax.tree.map(lambda leaf: leaf[index], training_set)
+        query_inputs = sinusoid.sample_inputs(jax.random.fold_in(visit_key, step), protocol.queries)
+        return Task(sinusoid.at(sine, inputs), sinusoid.at(sine, query_inputs))
+
+    return jax.tree.map(lambda leaf: leaf[:, None], jax.vmap(visit)(indices, steps))
+
+
+@partial(jax.jit, static_argnums=0)
+def fresh_tasks(protocol: Protocol, key: jax.Array, steps: jax.Array) -> Task:
+    """New sines for every meta-step: leaves `[num_steps, num_tasks, ...]`."""
     sample = partial(sinusoid.sample_tasks, shots=protocol.shots, queries=protocol.queries, phases=protocol.phases)
     return jax.vmap(lambda step: sample(jax.random.fold_in(key, step), protocol.num_tasks))(steps)
 
 
-def fixed_tasks(protocol: Protocol, training_set: TrainingSet, key: jax.Array, steps: jax.Array) -> Task:
-    """The training set epoch after epoch, each in a new order, one sine a meta-step; the query points are new."""
-    visit_key, order_key = jax.random.split(key)
-    epoch_keys = jax.random.split(order_key, -(-protocol.steps // protocol.train_tasks))
-    order = jax.vmap(lambda key: jax.random.permutation(key, protocol.train_tasks))(epoch_keys).reshape(-1)
-
-    def visit(step):
-        sine, inputs = jax.tree.map(lambda leaf: leaf[order[step]], training_set)
-        query_inputs = sinusoid.sample_inputs(jax.random.fold_in(visit_key, step), protocol.queries)
-        return Task(sinusoid.at(sine, inputs), sinusoid.at(sine, query_inputs))
-
-    return jax.tree.map(lambda leaf: leaf[:, None], jax.vmap(visit)(steps))
+def task_stream(protocol: Protocol, training_set: TrainingSet, keys: jax.Array) -> Callable[[int, int], Task]:
+    """Returns `(first, count) -> tasks` of so many meta-steps from `first` on, for each run's key: `[seeds, count, ...]`."""
+    if not protocol.train_tasks:
+        fresh = jax.vmap(partial(fresh_tasks, protocol), in_axes=(0, None))
+        return lambda first, count: fresh(keys, first + jnp.arange(count))
+    order = jax.vmap(partial(visiting_order, protocol))(keys)
+    visit = jax.vmap(partial(fixed_tasks, protocol, training_set), in_axes=(0, 0, None))
+    return lambda first, count: visit(keys, order[:, first : first + count], first + jnp.arange(count))

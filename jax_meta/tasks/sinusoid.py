@@ -23,11 +23,10 @@ class Sinusoid(NamedTuple):
     phase: jax.Array
 
 
-def sample_sinusoid(key: jax.Array, *, phases: tuple[float, float] = PHASES) -> Sinusoid:
-    """Draws one sine: amplitude uniform in [0.1, 5], phase uniform in `phases` (radians, default [0, 2π])."""
-    lowest, highest = jnp.array([AMPLITUDES, phases]).T
-    amplitude, phase = jax.random.uniform(key, (2,), minval=lowest, maxval=highest)
-    return Sinusoid(amplitude, phase)
+def sample_sinusoids(key: jax.Array, num_tasks: int, *, phases: tuple[float, float] = PHASES) -> Sinusoid:
+    """Draws `[num_tasks]` sines: amplitude uniform in [0.1, 5], phase in `phases` (radians, default [0, 2π])."""
+    lowest, highest = jnp.array([AMPLITUDES, phases]).T[:, :, None]
+    return Sinusoid(*jax.random.uniform(key, (2, num_tasks), minval=lowest, maxval=highest))
 
 
 def at(sinusoid: Sinusoid, inputs: jax.Array) -> Batch:
@@ -35,9 +34,9 @@ def at(sinusoid: Sinusoid, inputs: jax.Array) -> Batch:
     return inputs, sinusoid.amplitude * jnp.sin(inputs + sinusoid.phase)
 
 
-def sample_inputs(key: jax.Array, examples: int) -> jax.Array:
-    """Inputs `[examples, 1]`, uniform in [-5, 5]."""
-    return jax.random.uniform(key, (examples, 1), minval=INPUTS[0], maxval=INPUTS[1])
+def sample_inputs(key: jax.Array, *shape: int) -> jax.Array:
+    """Inputs `[*shape, 1]`, uniform in [-5, 5]; the last of `shape` counts examples."""
+    return jax.random.uniform(key, (*shape, 1), minval=INPUTS[0], maxval=INPUTS[1])
 
 
 def even_inputs(examples: int) -> jax.Array:
@@ -66,10 +65,7 @@ def sample_tasks(
         A `Task` whose support and query are `(inputs, targets)`, float32 `[num_tasks, examples, 1]`.
     """
 
-    def sample_task(key):
-        sine_key, input_key = jax.random.split(key)
-        sinusoid = sample_sinusoid(sine_key, phases=phases)
-        inputs = sample_inputs(input_key, shots + queries)
-        return Task(at(sinusoid, inputs[:shots]), at(sinusoid, inputs[shots:]))
-
-    return jax.vmap(sample_task)(jax.random.split(key, num_tasks))
+    sine_key, input_key = jax.random.split(key)
+    sinusoids = sample_sinusoids(sine_key, num_tasks, phases=phases)
+    batch = jax.vmap(at)(sinusoids, sample_inputs(input_key, num_tasks, shots + queries))
+    return Task(jax.tree.map(lambda leaf: leaf[:, :shots], batch), jax.tree.map(lambda leaf: leaf[:, shots:], batch))
