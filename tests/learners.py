@@ -93,7 +93,7 @@ def quadratics() -> Problem:
 
 def sines(*, hidden: tuple[int, ...] = (4,), activation: Callable[[jax.Array], jax.Array] = jax.nn.relu) -> Problem:
     model = MLP(hidden=hidden, activation=activation)
-    params = model.init(jax.random.key(0), jnp.ones((1, 1)))
+    params = optax.tree.cast(model.init(jax.random.key(0), jnp.ones((1, 1))), float)
     return Problem(jax_meta.regression(model.apply), params, partial(sinusoid.sample_tasks, shots=5, queries=6))
 
 

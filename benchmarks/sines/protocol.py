@@ -131,7 +131,7 @@ def fresh_tasks(protocol: Protocol, key: jax.Array, steps: jax.Array) -> Task:
 
 
 def task_stream(protocol: Protocol, training_set: TrainingSet, keys: jax.Array) -> Callable[[int, int], Task]:
-    """Returns `(first, count) -> tasks` of so many meta-steps from `first` on, for each run's key: `[seeds, count, ...]`."""
+    """Returns `(first, count) -> tasks` of meta-steps from `first` on, for each run's key: `[seeds, count, ...]`."""
     if not protocol.train_tasks:
         fresh = jax.vmap(partial(fresh_tasks, protocol), in_axes=(0, None))
         return lambda first, count: fresh(keys, first + jnp.arange(count))
