@@ -1,5 +1,6 @@
 """The Python blocks of the README and of CONTRIBUTING run, in order, and the README keeps its promises."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -9,10 +10,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
 def blocks(name: str, language: str) -> list[str]:
-    return re.findall(
-        rf"^```{language}\n(.*?)^```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
+    return re.findall(rf"^```{language}\n(.*?)^```", read(name), re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
@@ -31,10 +34,24 @@ def test_commands_name_files_and_options_that_exist():
     for command in commands:
         words = shlex.split(command, comments=True)
         script = next(word for word in words if word.startswith("benchmarks/"))
-        text = (ROOT / script).read_text(encoding="utf-8")
+        text = read(script)
         assert all(f'"{word}"' in text for word in words if word.startswith("--"))
 
 
 def test_links_and_pictures_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#:]+)\)|src=\"([^\":]+)\"", (ROOT / "README.md").read_text(encoding="utf-8")):
+    for target in re.findall(r"\]\(([^)#:]+)\)|src=\"([^\":]+)\"", read("README.md")):
         assert (ROOT / (target[0] or target[1])).exists(), target
+
+
+def test_every_row_of_results_is_a_row_of_a_committed_table():
+    _, results = read("README.md").split("\n## Results\n")
+    rows = {line for line in results.splitlines() if line.startswith("| ")}
+    made = {line for table in ROOT.glob("benchmarks/results/*/table.md") for line in table.read_text().splitlines()}
+    assert rows
+    assert rows <= made, rows - made
+
+
+def test_a_table_and_its_results_come_from_one_run_of_the_command_in_the_readme():
+    for table in ROOT.glob("benchmarks/results/*/table.md"):
+        command = json.loads((table.parent / "results.json").read_text())["command"]
+        assert command in {line for block in blocks("README.md", "bash") for line in block.splitlines()}

@@ -123,13 +123,16 @@ def draw_fit(scene: Scene, *, method: str, one_sided: bool = False) -> Figure:
 
 def draw_curves(scene: Scene, *, methods: Sequence[str], steps: int, title: str) -> Figure:
     """Mean test error against steps of fine-tuning, with 95% intervals over tasks and each seed's own curve."""
-    figure, axes = blank(title, f"steps of SGD on {scene.protocol.test_shots[-1]} points", "mean squared error")
-    for method in methods:
-        errors = scene.outcomes[method].errors[scene.protocol.test_shots[-1]][:, :, : steps + 1]
-        mean, half_width = jax_meta.estimate(errors.mean(axis=0))
-        seeds = errors.mean(axis=1)
-        plot_learning_curve(axes, mean, half_width, label=LABELS[method], seeds=seeds if len(seeds) > 1 else None)
-    axes.set_ylim(bottom=0)
+    shots = scene.protocol.test_shots[-1]
+    figure, axes = blank(title, f"steps of SGD on {shots} points", "mean squared error")
+    errors = {method: scene.outcomes[method].errors[shots][:, :, : steps + 1] for method in methods}
+    top = 1.2 * min(values[:, :, 0].mean() for values in errors.values())
+    for method, values in errors.items():
+        mean, half_width = jax_meta.estimate(values.mean(axis=0))
+        off_the_plot = f" ({mean[0]:.1f} before the first step)" if mean[0] > top else ""
+        seeds = values.mean(axis=1) if len(values) > 1 else None
+        plot_learning_curve(axes, mean, half_width, label=LABELS[method] + off_the_plot, seeds=seeds)
+    axes.set_ylim(0, top)
     axes.legend(loc="best", title="mean, 95% interval over tasks; thin: each seed", title_fontsize="x-small")
     return figure
 
