@@ -27,7 +27,7 @@ def plot_learning_curve(
         seeds: `[seeds, steps + 1]`, the curves of single networks, drawn thin. Default: none.
     """
     steps = np.arange(len(mean))
-    (line,) = axes.plot(steps, mean, label=label, linewidth=2)
+    (line,) = axes.plot(steps, mean, label=label, linewidth=2, zorder=3)
     if half_width is not None:
         lower, upper = np.asarray(mean) - half_width, np.asarray(mean) + half_width
         axes.fill_between(steps, lower, upper, color=line.get_color(), alpha=0.25, linewidth=0)
