@@ -111,7 +111,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--protocol", choices=PROTOCOLS, default="post", help="the post's, or the MAML paper's")
-    add("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD", help="any of those in the default")
+    add("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD", help="any of the default ones")
     add("--seeds", type=positive, default=5, help="networks of each kind, trained in one vmap")
     add("--seed", type=int, default=0, help="fixes tasks, networks and order")
     add("--output", type=Path, default=Path("results/sinusoid"), help="folder to write to; it is created")

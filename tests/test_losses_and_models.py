@@ -35,10 +35,8 @@ class NNXNetwork(nnx.Module):
 def nnx_model():
     """The module's graph and its weights apart, as `nnx.split` gives them, with the weights of `WEIGHTS`."""
     graph, state = nnx.split(NNXNetwork(nnx.Rngs(0)))
-    for name, layer in zip(("first", "second"), WEIGHTS["params"].values(), strict=True):
-        state[name].kernel.set_value(layer["kernel"])
-        state[name].bias.set_value(layer["bias"])
-    return (lambda state, inputs: nnx.merge(graph, state)(inputs)), state
+    weights = jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(WEIGHTS))  # both sort layers and arrays
+    return (lambda state, inputs: nnx.merge(graph, state)(inputs)), weights
 
 
 MODELS = {"linen": (NETWORK.apply, WEIGHTS), "plain": (plain_apply, WEIGHTS), "nnx": nnx_model()}
