@@ -1,11 +1,13 @@
 """Flax Linen modules whose parameters are their only state."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import flax.linen as nn
 import jax
 
 from jax_meta.base import PyTree
+from jax_meta.layers import BatchNorm, Convolution, batch_statistics, max_pool
 
 
 def uniform_fan_in(fan_in: int) -> Callable[..., jax.Array]:
@@ -21,23 +23,28 @@ def uniform_fan_in(fan_in: int) -> Callable[..., jax.Array]:
 class MLP(nn.Module):
     """A multilayer perceptron; the default is the sine network of the MAML paper, 1-40-40-1 with ReLU.
 
-    Weights and biases start uniform in ±1/√fan_in, as the post's PyTorch layers do.
+    Weights and biases start uniform in ±1/√fan_in, as the post's PyTorch layers do. The MAML paper's network without
+    convolution for Omniglot is `MLP(hidden=(256, 128, 64, 64), outputs=ways, normalise=True)`.
 
     Attributes:
         hidden: the widths of the hidden layers.
         outputs: the number of outputs.
         activation: applied after each hidden layer.
+        normalise: whether to apply `BatchNorm` before each activation. Default: False.
     """
 
     hidden: Sequence[int] = (40, 40)
     outputs: int = 1
     activation: Callable[[jax.Array], jax.Array] = nn.relu
+    normalise: bool = False
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> PyTree:
-        """`[examples, features]` to `[examples, outputs]`."""
+        """`[examples, ...]`, flattened to features, to `[examples, outputs]`."""
+        inputs = inputs.reshape(len(inputs), -1)
         for width in self.hidden:
-            inputs = self.activation(linear(inputs, width))
+            inputs = linear(inputs, width)
+            inputs = self.activation(BatchNorm()(inputs) if self.normalise else inputs)
         return linear(inputs, self.outputs)
 
 
@@ -45,3 +52,83 @@ def linear(inputs: jax.Array, width: int) -> jax.Array:
     """A dense layer with PyTorch's default initialization; call it inside a compact Linen method."""
     initializer = uniform_fan_in(inputs.shape[-1])
     return nn.Dense(width, kernel_init=initializer, bias_init=initializer)(inputs)
+
+
+class Conv4(nn.Module):
+    """Four blocks of 3 by 3 convolution, `BatchNorm` and ReLU, and a linear layer: the network of few-shot learning.
+
+    On Omniglot the MAML and Reptile papers use stride 2 and 64 filters, MAML then the mean over space
+    (`Conv4(5, downsample="stride", head="mean")`); on mini-ImageNet both pool, with 32 filters (`Conv4(5, 32)`).
+
+    Attributes:
+        ways: the number of outputs.
+        filters: the features of each block. Default: 64.
+        downsample: "pool" for 2 by 2 max-pooling after each convolution, "stride" for convolutions of stride 2.
+            Default: "pool".
+        head: "flatten", or "mean" over space, before the linear layer. Default: "flatten".
+        use_scale: whether normalisation learns a scale, as in the Reptile code. Default: False, as in the MAML code.
+    """
+
+    ways: int
+    filters: int = 64
+    downsample: Literal["pool", "stride"] = "pool"
+    head: Literal["flatten", "mean"] = "flatten"
+    use_scale: bool = False
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> PyTree:
+        """`[examples, height, width, channels]` to logits `[examples, ways]`."""
+        for _ in range(4):
+            images = ConvBlock(self.filters, self.downsample, self.use_scale)(images)
+        features = images.mean((1, 2)) if self.head == "mean" else images.reshape(len(images), -1)
+        return nn.Dense(self.ways)(features)
+
+
+class ConvBlock(nn.Module):
+    """Convolution, normalisation and ReLU, at half the size; the attributes are those of `Conv4`."""
+
+    filters: int
+    downsample: Literal["pool", "stride"]
+    use_scale: bool
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """`[examples, height, width, channels]` to `[examples, height / 2, width / 2, filters]`."""
+        strides = 2 if self.downsample == "stride" else 1
+        images = Convolution(self.filters, strides=strides, use_bias=False)(images)
+        statistics = batch_statistics(images)
+        pool_last = self.downsample == "pool" and self.use_scale
+        if self.downsample == "pool" and not pool_last:
+            images = max_pool(images)  # exact, since what follows increases, and it follows on a quarter of the numbers
+        images = nn.relu(BatchNorm(self.use_scale)(images, statistics))
+        return max_pool(images) if pool_last else images
+
+
+class ResNet12(nn.Module):
+    """The residual network of few-shot learning: four blocks of three convolutions, then the mean over space.
+
+    Widths and activation are those of Lee, Maji, Ravichandran, Soatto, arXiv:1904.03758, without their DropBlock.
+
+    Attributes:
+        ways: the number of outputs.
+        widths: the features of each block. Default: 64, 160, 320, 640.
+    """
+
+    ways: int
+    widths: Sequence[int] = (64, 160, 320, 640)
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> PyTree:
+        """`[examples, height, width, channels]` to logits `[examples, ways]`."""
+        for width in self.widths:
+            shortcut = BatchNorm(use_scale=True)(Convolution(width, (1, 1), use_bias=False)(images))
+            for layer in range(3):
+                images = BatchNorm(use_scale=True)(Convolution(width, use_bias=False)(images))
+                images = leaky_relu(images + shortcut if layer == 2 else images)
+            images = max_pool(images)
+        return nn.Dense(self.ways)(images.mean((1, 2)))
+
+
+def leaky_relu(inputs: jax.Array) -> jax.Array:
+    """Leaky ReLU of slope 0.1."""
+    return nn.leaky_relu(inputs, 0.1)
