@@ -15,7 +15,7 @@ A meta-learner is three functions, `init`, `adapt` and `gradient`; with `adapted
 
 from importlib.metadata import version
 
-from jax_meta import models, tasks
+from jax_meta import layers, models, tasks
 from jax_meta.algorithms.anil import anil
 from jax_meta.algorithms.imaml import imaml
 from jax_meta.algorithms.maml import fomaml, maml
@@ -24,7 +24,8 @@ from jax_meta.algorithms.reptile import interpolate, reptile
 from jax_meta.algorithms.transfer import transfer
 from jax_meta.base import LossFn, MetaLearner, Sampler, Task, TrainState
 from jax_meta.checks import check_finite
-from jax_meta.evaluation import Estimate, estimate, evaluate
+from jax_meta.convolution import convolution
+from jax_meta.evaluation import Estimate, estimate, evaluate, learning_curves, transduction
 from jax_meta.inner import adapt
 from jax_meta.losses import classification, regression
 from jax_meta.outer import fit, fit_tasks, init, meta_gradient, train_step
@@ -43,6 +44,7 @@ __all__ = [
     "anil",
     "check_finite",
     "classification",
+    "convolution",
     "estimate",
     "evaluate",
     "fit",
@@ -51,6 +53,8 @@ __all__ = [
     "imaml",
     "init",
     "interpolate",
+    "layers",
+    "learning_curves",
     "maml",
     "meta_gradient",
     "meta_sgd",
@@ -59,5 +63,6 @@ __all__ = [
     "reptile",
     "tasks",
     "train_step",
+    "transduction",
     "transfer",
 ]

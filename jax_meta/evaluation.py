@@ -1,13 +1,19 @@
 """How well a learner adapts: the query metrics after every inner step, and their interval."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.special import stdtrit
 
 from jax_meta.base import LossFn, MetaLearner, Metrics, Params, Task
 from jax_meta.checks import check_num_steps, check_tasks
+from jax_meta.losses import Apply
+
+Measure = Callable[[Params, Task, jax.Array], Metrics]
+"""`(params, task, key) -> metrics`: what is measured of adapted parameters on their task."""
 
 
 def evaluate(
@@ -37,20 +43,76 @@ def evaluate(
     Raises:
         ValueError: as in `jax_meta.meta_gradient`.
     """
+
+    def measure(params, task, key):
+        return loss_fn(params, task.query, key)[1]
+
+    return learning_curves(
+        learner, measure, meta_params, tasks, key, num_steps=num_steps, task_batch_size=task_batch_size
+    )
+
+
+def learning_curves(
+    learner: MetaLearner,
+    measure: Measure,
+    meta_params: Params,
+    tasks: Task,
+    key: jax.Array,
+    *,
+    num_steps: int,
+    task_batch_size: int | None = None,
+) -> Metrics:
+    """`evaluate` for what a loss on the query set cannot say: `measure(params, task, key)` sees the support set, too.
+
+    Args, returns and errors are otherwise those of `evaluate`. See `transduction` for a measure.
+    """
     check_num_steps(num_steps)
     num_tasks = check_tasks(tasks)
 
-    def learning_curve(task_and_key):
-        task, key = task_and_key
-        adapt_key, loss_key = jax.random.split(key)
+    def learning_curve(task, key):
+        adapt_key, measure_key = jax.random.split(key)
 
-        def query_metrics(params):
-            return loss_fn(params, task.query, loss_key)[1]
+        def observe(params):
+            return measure(params, task, measure_key)
 
-        return learner.adapt(meta_params, task.support, adapt_key, num_steps=num_steps, observe=query_metrics)[1]
+        return learner.adapt(meta_params, task.support, adapt_key, num_steps=num_steps, observe=observe)[1]
 
-    keys = jax.random.split(key, num_tasks)
-    return jax.lax.map(learning_curve, (tasks, keys), batch_size=task_batch_size or num_tasks)
+    inputs = (tasks, jax.random.split(key, num_tasks))
+    if task_batch_size == 1:
+        return jax.lax.map(lambda pair: learning_curve(*pair), inputs)
+    return jax.lax.map(lambda pair: learning_curve(*pair), inputs, batch_size=task_batch_size or num_tasks)
+
+
+def transduction(apply: Apply) -> Measure:
+    """A measure of classification with and without transduction, for models that normalise by the batch at hand.
+
+    Nichol, Achiam, Schulman, arXiv:1803.02999, section 6.1: with transduction the model sees all queries at once, and
+    learns from their statistics; without, each query is classified in a batch with the whole support set alone.
+
+    Args:
+        apply: `(params, images) -> logits`, `[examples, ways]`.
+
+    Returns:
+        `(params, task, key) -> {"transductive": accuracy, "inductive": accuracy}`, each from 0 to 1, for tasks whose
+        support and query are `(images, labels)`.
+    """
+
+    def measure(params, task, key):
+        del key
+        (known, _), (images, labels) = task
+
+        def alone(image):
+            return apply(params, jnp.concatenate([known, image[None]]))[-1]
+
+        def accuracy(logits):
+            return (logits.argmax(axis=-1) == labels).mean()
+
+        return {
+            "transductive": accuracy(apply(params, images)),
+            "inductive": accuracy(jax.vmap(alone)(images)),
+        }
+
+    return measure
 
 
 class Estimate(NamedTuple):

@@ -148,27 +148,23 @@ def test_interrupted_write_leaves_nothing_behind(source, monkeypatch, error, ste
     assert write_twice_stopping_at_the_first() == {**first, "source.zip": b"second"}
 
 
-def refuse_to_write(monkeypatch, *folders, step="mkstemp"):
-    make = cache.tempfile.mkstemp
-    targets = []
-
-    def mkstemp(*, dir, **options):
-        targets.append(dir)
-        if step == "mkstemp" and dir in folders:
-            raise PermissionError(13, "Permission denied", str(dir))
-        return make(dir=dir, **options)
-
-    def fsync(handle):
-        if step == "fsync" and targets[-1] in folders:
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(cache.tempfile, "mkstemp", mkstemp)
-    monkeypatch.setattr(cache.os, "fsync", fsync)
+def make_read_only(*folders):
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o555)
 
 
-@pytest.mark.parametrize("step", ["mkstemp", "fsync"], ids=["read-only", "full"])
-def test_folder_that_cannot_be_written_falls_back_to_the_cache_home(source, home, monkeypatch, step):
-    refuse_to_write(monkeypatch, source.parent, step=step)
+@pytest.mark.parametrize("reason", ["read-only", "full"])
+def test_folder_that_cannot_be_written_falls_back_to_the_cache_home(source, home, monkeypatch, reason):
+    def fail_at_first(handle):
+        monkeypatch.undo()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(home.parent))
+        raise OSError(28, "No space left on device")
+
+    if reason == "read-only":
+        make_read_only(source.parent)
+    else:
+        monkeypatch.setattr(cache.os, "fsync", fail_at_first)
     build = Builder()
     for _ in range(2):
         check_equal(cached("test", [source], build, options=OPTIONS), build.data)
@@ -177,8 +173,16 @@ def test_folder_that_cannot_be_written_falls_back_to_the_cache_home(source, home
     assert os.listdir(source.parent) == ["source.zip"]
 
 
-def test_without_any_writable_folder_images_are_in_memory_with_a_warning(source, home, monkeypatch):
-    refuse_to_write(monkeypatch, source.parent, home)
+def test_others_may_read_the_cache_as_they_may_any_new_file(source, tmp_path):
+    cached("test", [source], Builder(), options=OPTIONS)
+    (path,) = cache_files(source.parent)
+    ordinary = tmp_path / "ordinary"
+    ordinary.touch()
+    assert path.stat().st_mode == ordinary.stat().st_mode
+
+
+def test_without_any_writable_folder_images_are_in_memory_with_a_warning(source, home):
+    make_read_only(source.parent, home)
     build = Builder()
     for _ in range(2):
         with pytest.warns(UserWarning, match=rf"no cache of test: cannot write to {source.parent} or {home}"):
@@ -187,11 +191,11 @@ def test_without_any_writable_folder_images_are_in_memory_with_a_warning(source,
     assert build.calls == 2
 
 
-def test_cache_homes_keep_sources_of_one_name_apart(source, home, monkeypatch, tmp_path):
+def test_cache_homes_keep_sources_of_one_name_apart(source, home, tmp_path):
     other = tmp_path / "other" / source.name
     other.parent.mkdir()
     shutil.copy2(source, other)
-    refuse_to_write(monkeypatch, source.parent, other.parent)
+    make_read_only(source.parent, other.parent)
     builds = Builder(), Builder()
     builds[1].data = inverted(builds[1].data)
     for path, build in zip((source, other), builds, strict=True):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -70,9 +70,11 @@ def write(path: Path, data: ClassImages, origin: dict[str, Any]) -> None:
     header = {"shape": data.images.shape, "counts": data.counts.tolist(), "names": data.names, "origin": origin}
     text = json.dumps(header).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
+    if not path.parent.stat().st_mode & 0o222:
+        raise PermissionError(f"{path.parent} is read-only")  # which would not stop the superuser
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with partial.open("xb") as file:
             file.write(MAGIC + len(text).to_bytes(8, "little") + text)
             file.seek(images_offset(len(text)))
             file.write(np.ascontiguousarray(data.images).data)
@@ -80,7 +82,7 @@ def write(path: Path, data: ClassImages, origin: dict[str, Any]) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
 
 

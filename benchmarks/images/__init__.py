@@ -1,0 +1,1 @@
+"""The image benchmarks: what `omniglot.py` and `cifar_fs.py` share."""
