@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import jax_meta
-from jax_meta import Task
+from jax_meta import Task, transduction
 
 KEY = jax.random.key(0)
 STEP_SIZE = 0.1
@@ -67,3 +67,39 @@ def test_intervals_cover_the_mean_95_times_in_100(count):
     mean, half_width = jax_meta.estimate(draws)
     covered = np.mean(np.abs(mean - 1.0) < half_width)
     assert abs(covered - 0.95) < 5 * np.sqrt(0.95 * 0.05 / 20_000)
+
+
+def normalised_apply(params, images):
+    """Logits from images that are normalised by the batch at hand, as convolutional networks do it."""
+    return (images - images.mean(axis=0, keepdims=True)) @ params
+
+
+def test_transduction_measures_both_ways_to_classify():
+    """Queries all of one class: together their mean takes the signal away, and each with the support set keeps it."""
+    support = jnp.array([[2.0, 0.0], [0.0, 2.0]])
+    query = jnp.array([[2.0, 0.1], [2.0, 0.3], [2.0, 0.2]])
+    task = Task((support, jnp.arange(2)), (query, jnp.zeros(3, jnp.int32)))
+    accuracies = transduction(normalised_apply)(jnp.eye(2), task, jax.random.key(0))
+    expected = []
+    for image in query:
+        logits = normalised_apply(jnp.eye(2), jnp.concatenate([support, image[None]]))[-1]
+        expected.append(logits.argmax() == 0)
+    assert accuracies["inductive"] == np.mean(expected) == 1
+    together = normalised_apply(jnp.eye(2), query).argmax(-1) == 0
+    assert accuracies["transductive"] == np.mean(together)
+    assert accuracies["transductive"] < 1
+
+
+@pytest.mark.parametrize("task_batch_size", [None, 1, 2])
+def test_learning_curves_see_the_support_set(task_batch_size):
+    """The support loss, as `evaluate` would give it for tasks whose query set is their support set."""
+    tasks = random_tasks(3)
+
+    def measure(params, task, key):
+        return {"support loss": distance(params, task.support, key)[0]}
+
+    options = {"num_steps": 2, "task_batch_size": task_batch_size}
+    curves = jax_meta.learning_curves(LEARNER, measure, jnp.array(2.0), tasks, KEY, **options)
+    same = Task(tasks.support, tasks.support)
+    expected = jax_meta.evaluate(LEARNER, distance, jnp.array(2.0), same, KEY, num_steps=2)["loss"]
+    np.testing.assert_allclose(curves["support loss"], expected)

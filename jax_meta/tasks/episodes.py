@@ -81,7 +81,7 @@ def sample_episodes(
     if rotations == "random":
         turns = jax.random.randint(turn_key, turns.shape, 0, 4)
     size = (num_tasks, ways, data.images.shape[1])
-    available = jnp.arange(size[-1]) < jnp.asarray(data.counts)[classes][..., None]
+    available = jnp.arange(size[-1])[None, None] < jnp.asarray(data.counts)[classes][..., None]
     examples = sample_without_replacement(example_key, size, shots + queries, available)
     images = jnp.asarray(data.images)[classes[..., None], examples]
     if rotations != "none":

@@ -1,0 +1,65 @@
+"""Each layer and each face of its convolution, in each formulation: what `jax_meta.convolution_cpu.choose` rests on."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from jax_meta.convolution import ROLES, Role, others
+from jax_meta.convolution_cpu import BY_PATCHES, BY_XLA, Geometry, choose
+
+EXAMPLES, FILTERS = 75, 64
+LAYERS = {
+    "28 x 28 x 1": (28, 1, 1),
+    "14 x 14 x 64": (14, FILTERS, 1),
+    "7 x 7 x 64": (7, FILTERS, 1),
+    "3 x 3 x 64": (3, FILTERS, 1),
+    "28 x 28 x 1, stride 2": (28, 1, 2),
+    "14 x 14 x 64, stride 2": (14, FILTERS, 2),
+    "7 x 7 x 64, stride 2": (7, FILTERS, 2),
+}
+
+
+def measure_layers(repeats: int) -> list[dict[str, Any]]:
+    """Nominal GFLOP/s of every layer and face in each formulation."""
+    return [
+        {"layer": name, "wanted": wanted, "gflop_per_second": measure(wanted, *layer, repeats)}
+        for name, layer in LAYERS.items()
+        for wanted in ROLES
+        if not (wanted == "images" and layer[1] == 1)
+    ]
+
+
+def measure(wanted: Role, size: int, channels: int, stride: int, repeats: int) -> dict[str, float]:
+    """Nominal GFLOP/s of one face of a layer, in turns: plain `jax.lax`, with its rows spread, patches, our choice."""
+    padding = tuple(jax.lax.padtype_to_pads((size, size), (3, 3), (stride, stride), "SAME"))
+    geometry = Geometry((size, size), (3, 3), (stride, stride), padding)
+    keys = jax.random.split(jax.random.key(0), 3)
+    shapes: dict[Role, tuple[int, ...]] = {
+        "images": (EXAMPLES, size, size, channels),
+        "kernel": (3, 3, channels, FILTERS),
+        "outputs": (EXAMPLES, *geometry.outputs, FILTERS),
+    }
+    known: dict[Role, jax.Array] = {
+        role: jax.random.normal(key, shapes[role]) for role, key in zip(ROLES, keys, strict=True)
+    }
+    pair: list[jax.Array] = [known[role] for role in others(wanted)]
+    formulations: dict[str, Callable[..., jax.Array]] = {
+        "jax.lax": partial(BY_XLA[wanted], row_step=1),
+        "rows spread": BY_XLA[wanted],
+        "patches": BY_PATCHES[wanted],
+        "chosen": choose(wanted, pair[0], pair[1], geometry),
+    }
+    compiled = {name: jax.jit(partial(function, geometry=geometry)) for name, function in formulations.items()}
+    samples: dict[str, list[float]] = {name: [] for name in compiled}
+    for round_ in range(2 * repeats + 1):
+        for name, function in compiled.items():
+            start = time.perf_counter()
+            jax.block_until_ready(function(*pair))
+            if round_:
+                samples[name].append(time.perf_counter() - start)
+    flop = 2 * 9 * channels * FILTERS * EXAMPLES * geometry.outputs[0] * geometry.outputs[1]
+    return {name: flop / float(np.median(values)) / 1e9 for name, values in samples.items()}

@@ -1,0 +1,148 @@
+"""The image layers and networks are those of Flax, and their blocks those of the papers."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from jax_meta.layers import BatchNorm, Convolution, batch_statistics, max_pool
+from jax_meta.models import MLP, Conv4, ConvBlock, ResNet12
+
+TOLERANCE = {"rtol": 1e-9, "atol": 1e-10}
+
+
+def images(*shape, seed=0):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def random_like(params, seed=1):
+    """Parameters of which none is at its special first value."""
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    return jax.tree.unflatten(
+        structure, [1 + jax.random.normal(key, leaf.shape) / 2 for key, leaf in zip(keys, leaves, strict=True)]
+    )
+
+
+def count(params):
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize(("strides", "padding"), [(1, "SAME"), (2, "VALID")])
+def test_convolution_takes_the_parameters_of_flax(use_bias, strides, padding):
+    theirs = nn.Conv(5, (3, 2), strides, padding, use_bias=use_bias)
+    ours = Convolution(5, (3, 2), strides, padding, use_bias)
+    inputs = images(2, 6, 7, 3)
+    first = theirs.init(jax.random.key(0), inputs)
+    jax.tree.map(assert_array_equal, ours.init(jax.random.key(0), inputs.astype(jnp.float32)), first)
+    params = random_like(first)
+    assert_allclose(ours.apply(params, inputs), theirs.apply(params, inputs), **TOLERANCE)
+
+
+def test_batch_norm_is_layer_norm_over_batch_and_space():
+    inputs = images(3, 4, 5, 2)
+    ours = BatchNorm(use_scale=True)
+    theirs = nn.LayerNorm(epsilon=1e-5, reduction_axes=(0, 1, 2), feature_axes=-1)
+    params = random_like(ours.init(jax.random.key(0), inputs))
+    assert_allclose(ours.apply(params, inputs), theirs.apply(params, inputs), **TOLERANCE)
+    plain = BatchNorm().apply({"params": {"bias": jnp.zeros(2)}}, inputs)
+    assert_allclose(plain.mean((0, 1, 2)), 0, atol=1e-12)
+    assert_allclose(plain.var((0, 1, 2)), 1, rtol=1e-4)
+
+
+def test_batch_statistics_are_never_negative():
+    constant = jnp.full((2, 3, 3, 1), 0.1, jnp.float32)
+    assert batch_statistics(constant)[1] >= 0
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 6, 3), (2, 5, 7, 3)])
+def test_max_pool_is_flax_in_value_and_derivatives(shape):
+    inputs, direction = images(*shape), images(*shape, seed=1)
+
+    def curved(pool):
+        return lambda inputs: jnp.sum(jnp.sin(pool(inputs)) ** 2)
+
+    def theirs(inputs):
+        return nn.max_pool(inputs, (2, 2), (2, 2))
+
+    assert_array_equal(max_pool(inputs), theirs(inputs))
+    gradients = [jax.grad(curved(pool)) for pool in (max_pool, theirs)]
+    assert_allclose(*(gradient(inputs) for gradient in gradients), **TOLERANCE)
+    products = [jax.grad(lambda inputs, slope=slope: jnp.vdot(slope(inputs), direction))(inputs) for slope in gradients]
+    assert_allclose(*products, **TOLERANCE)
+
+
+def test_max_pool_gives_a_tie_to_the_first():
+    gradient = jax.grad(lambda inputs: max_pool(inputs).sum())
+    assert_array_equal(gradient(jnp.zeros((1, 2, 2, 1)))[0, ..., 0], [[1, 0], [0, 0]])
+    assert_array_equal(gradient(jnp.array([0.0, 2, 2, 2]).reshape(1, 2, 2, 1))[0, ..., 0], [[0, 1], [0, 0]])
+
+
+@pytest.mark.parametrize("use_scale", [True, False])
+def test_pooling_before_normalisation_changes_nothing(use_scale):
+    """The block as the papers write it: convolution, normalisation, ReLU, pooling; with negative scales, too."""
+    block = ConvBlock(4, "pool", use_scale)
+    inputs = images(3, 6, 6, 2)
+    params = random_like(block.init(jax.random.key(0), inputs))
+    parts = params["params"]
+    if use_scale:
+        parts["BatchNorm_0"]["scale"] = jnp.array([-1.0, 2, 0.5, -0.1])
+
+    def written_out(params, inputs):
+        convolved = nn.Conv(4, (3, 3), use_bias=False).apply({"params": params["Convolution_0"]}, inputs)
+        normal = BatchNorm(use_scale).apply({"params": params["BatchNorm_0"]}, convolved)
+        return nn.max_pool(nn.relu(normal), (2, 2), (2, 2))
+
+    assert_allclose(block.apply(params, inputs), written_out(parts, inputs), **TOLERANCE)
+    ours, theirs = (
+        jax.grad(lambda parts, function=function: jnp.sum(function(parts) ** 2))(parts)
+        for function in (lambda parts: block.apply({"params": parts}, inputs), lambda parts: written_out(parts, inputs))
+    )
+    jax.tree.map(lambda a, b: assert_allclose(a, b, **TOLERANCE), ours, theirs)
+
+
+def test_sizes_of_the_networks():
+    """Counted by hand: kernels 9 c f, a bias a feature, and the linear layer."""
+    grey, colour = images(1, 28, 28, 1), images(1, 84, 84, 3)
+    key = jax.random.key(0)
+    blocks = 9 * 64 + 3 * 9 * 64 * 64 + 4 * 64
+    assert count(Conv4(5, downsample="stride", head="mean").init(key, grey)) == blocks + 64 * 5 + 5
+    assert count(Conv4(5, downsample="stride").init(key, grey)) == blocks + 4 * 64 * 5 + 5
+    assert count(Conv4(5).init(key, grey)) == blocks + 64 * 5 + 5
+    assert count(Conv4(5, use_scale=True).init(key, grey)) == blocks + 4 * 64 + 64 * 5 + 5
+    pooled = 9 * 3 * 32 + 3 * 9 * 32 * 32 + 4 * 32 + 25 * 32 * 5 + 5
+    assert count(Conv4(5, 32).init(key, colour)) == pooled
+    dense = 784 * 256 + 256 * 128 + 128 * 64 + 64 * 64 + 2 * (256 + 128 + 64 + 64) + 64 * 5 + 5
+    assert count(MLP((256, 128, 64, 64), 5, normalise=True).init(key, grey)) == dense
+
+
+def test_resnet12_is_three_convolutions_and_a_shortcut_a_block():
+    widths, inputs = (2, 3), images(2, 8, 8, 3)
+    model = ResNet12(5, widths)
+    params = random_like(model.init(jax.random.key(0), inputs))
+    parts, layers = params["params"], 0
+    outputs = inputs
+    for width in widths:
+        block = []
+        for kernel in ((1, 1), (3, 3), (3, 3), (3, 3)):
+            source = outputs if len(block) < 2 else block[-1]
+            convolved = nn.Conv(width, kernel, use_bias=False).apply({"params": parts[f"Convolution_{layers}"]}, source)
+            block.append(BatchNorm(True).apply({"params": parts[f"BatchNorm_{layers}"]}, convolved))
+            if len(block) in (2, 3):
+                block[-1] = jnp.where(block[-1] > 0, block[-1], 0.1 * block[-1])
+            layers += 1
+        total = block[-1] + block[0]
+        outputs = nn.max_pool(jnp.where(total > 0, total, 0.1 * total), (2, 2), (2, 2))
+    expected = outputs.mean((1, 2)) @ parts["Dense_0"]["kernel"] + parts["Dense_0"]["bias"][None]
+    assert_allclose(model.apply(params, inputs), expected, **TOLERANCE)
+    assert count(jax.eval_shape(ResNet12(5).init, jax.random.key(0), np.zeros((1, 32, 32, 3)))) == 12_424_320 + 5 * 641
+
+
+def test_single_precision_stays_single():
+    model, inputs = Conv4(3, 4), jnp.zeros((2, 16, 16, 1), jnp.float32)
+    params = model.init(jax.random.key(0), inputs)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params["params"]["ConvBlock_0"])} == {jnp.dtype("float32")}
+    assert ConvBlock(4, "stride", True).init_with_output(jax.random.key(0), inputs)[0].dtype == jnp.float32
