@@ -34,7 +34,7 @@ class Experiment(NamedTuple):
         loss_fn: the mean cross-entropy.
         measure: accuracies of an adapted model, transductive and not.
         samplers: of training, validation and test tasks.
-        task_batch_size: tasks at a time: one on CPU, all on an accelerator.
+        task_batch_size: tasks at a time: one for convolutions on CPU, else all.
     """
 
     protocol: Protocol
@@ -66,7 +66,7 @@ def make_experiment(protocol: Protocol, algorithm: str, splits: Splits, key: jax
         loss_fn,
         jax_meta.transduction(model.apply),
         samplers,
-        1 if jax.default_backend() == "cpu" else None,
+        1 if jax.default_backend() == "cpu" and protocol.model != "dense" else None,
     )
 
 

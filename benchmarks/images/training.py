@@ -55,16 +55,15 @@ def train(experiment: Experiment, state: TrainState, folder: Path) -> tuple[Trai
         name, done = f"{experiment.algorithm} on {protocol.dataset}", int(state.step)
         with progress_bars() as bars:
             bar = bars.add_task(name, total=protocol.steps, completed=done, status="")
+
+            def report(steps, speed):
+                status = f"{speed:.1f}/s" + (f", val {100 * log[-1].val_accuracy:.1f}%" if log else "")
+                bars.update(bar, advance=steps, status=status)
+
             while int(state.step) < protocol.steps:
                 target = min(protocol.steps, (int(state.step) // interval + 1) * interval)
-                line, state = advance(
-                    experiment,
-                    state,
-                    target,
-                    validate,
-                    log[-1].seconds if log else 0.0,
-                    lambda steps, status: bars.update(bar, advance=steps, status=status),
-                )
+                seconds = log[-1].seconds if log else 0.0
+                line, state = advance(experiment, state, target, validate, seconds, report)
                 log.append(line)
                 manager.save(int(state.step), args=ocp.args.StandardSave(storable(state)))
                 append_line(folder / "log.jsonl", line)
@@ -79,7 +78,7 @@ def advance(
     target: int,
     validate: Callable[[Any], float],
     seconds: float,
-    report: Callable[[int, str], None],
+    report: Callable[[int, float], None],
 ) -> tuple[Progress, TrainState]:
     """Meta-steps up to `target`, and one validation."""
     start, histories = time.perf_counter(), []
@@ -96,9 +95,8 @@ def advance(
             task_batch_size=experiment.task_batch_size,
         )
         histories.append(jax.tree.map(np.asarray, history))
-        report(count, f"{count / (time.perf_counter() - begin):.1f} steps/s")
+        report(count, count / (time.perf_counter() - begin))
     accuracy = validate(state.params)
-    report(0, f"val {100 * accuracy:.1f} %")
     means = {name: float(np.concatenate([history[name] for history in histories]).mean()) for name in histories[0]}
     elapsed = seconds + time.perf_counter() - start
     return Progress(int(state.step), elapsed, means["loss"], means["accuracy"], accuracy), state
