@@ -45,12 +45,12 @@ def small_data(monkeypatch):
     ],
 )
 def test_protocols_are_the_papers(dataset, name, ways, shots, expected):
-    protocol = make_protocol(dataset, name, ways=ways, shots=shots)._asdict()
+    protocol = make_protocol(dataset, name, algorithm=name, ways=ways, shots=shots)._asdict()
     assert expected.items() <= protocol.items()
 
 
 def test_reptile_interpolates_by_a_step_that_falls_to_zero():
-    protocol = make_protocol("omniglot", "reptile", ways=5, shots=1)._replace(steps=4)
+    protocol = make_protocol("omniglot", "reptile", algorithm="reptile", ways=5, shots=1)._replace(steps=4)
     optimizer = make_outer(protocol)
     one, taken = jnp.ones(()), []
     state = optimizer.init(one)
@@ -61,7 +61,7 @@ def test_reptile_interpolates_by_a_step_that_falls_to_zero():
 
 
 def test_the_clip_is_before_adam():
-    optimizer = make_outer(make_protocol("miniimagenet", "maml", ways=5, shots=1))
+    optimizer = make_outer(make_protocol("miniimagenet", "maml", algorithm="maml", ways=5, shots=1))
     slopes = jnp.array([2.0, 1.0]), jnp.array([200.0, 1.0])
     states = []
     for slope in slopes:
@@ -133,7 +133,7 @@ def test_missing_data_is_an_error_with_a_remedy(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("algorithm", ["maml", "fomaml", "reptile", "transfer"])
 def test_every_algorithm_gets_its_tasks(algorithm):
-    protocol = make_protocol("omniglot", "maml", ways=5, shots=2)._replace(model="dense")
+    protocol = make_protocol("omniglot", "maml", algorithm="maml", ways=5, shots=2)._replace(model="dense")
     experiment = make_experiment(protocol, algorithm, Splits(*map(synthetic, range(3))), jax.random.key(0))
     task = experiment.samplers["test"](jax.random.key(1), 3)
     assert task.support[0].shape[:2] == (3, 10)
@@ -141,7 +141,7 @@ def test_every_algorithm_gets_its_tasks(algorithm):
 
 
 def test_published_figures_stand_beside_the_step_they_are_of():
-    protocol = make_protocol("omniglot", "reptile", ways=5, shots=1)
+    protocol = make_protocol("omniglot", "reptile", algorithm="reptile", ways=5, shots=1)
     accuracies = {kind: np.full((4, 51), 0.5) for kind in ("transductive", "inductive")}
     lines = results.table(protocol, "reptile", accuracies).splitlines()
     assert [line.count("97.68") for line in lines] == [0] * (len(lines) - 1) + [1]

@@ -76,13 +76,14 @@ def torch_meta_gradient(params: Any, tasks: Task, learning_rate: float, steps: i
     order = {jax.tree_util.keystr(path): index for index, (path, _) in enumerate(jax.tree.leaves_with_path(params))}
     blocks = [[order[f"['params']['ConvBlock_{block}']['{name}']"] for name in NAMES] for block in range(4)]
     head = [order[f"['params']['Dense_0']['{name}']"] for name in ("kernel", "bias")]
+    ones = torch.ones_like(weights[blocks[0][1]], requires_grad=False)  # without a scale it has no second derivative
     data = [batches_to_torch(torch, batch) for batch in tasks]
 
     def loss(weights, batch):
         images, labels = batch
         for kernel, bias in blocks:
             images = functional.conv2d(images, weights[kernel], padding=1)
-            images = functional.batch_norm(images, None, None, bias=weights[bias], training=True)
+            images = functional.batch_norm(images, None, None, ones, weights[bias], training=True)
             images = functional.max_pool2d(functional.relu(images), 2)
         features = images.permute(0, 2, 3, 1).reshape(len(images), -1)
         return functional.cross_entropy(features @ weights[head[0]] + weights[head[1]], labels)

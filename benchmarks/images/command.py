@@ -33,7 +33,11 @@ def parse_arguments(datasets: Sequence[str], arguments: Sequence[str] | None) ->
     else:
         parser.set_defaults(dataset=datasets[0])
     add("--algorithm", choices=ALGORITHMS, default="maml", help="default: maml")
-    add("--protocol", choices=PROTOCOLS, help="default: reptile for that algorithm, else maml")
+    add(
+        "--protocol",
+        choices=PROTOCOLS,
+        help="the papers', or a shorter run; default: reptile for that algorithm, else maml",
+    )
     add("--ways", type=positive, default=5, help="classes in a task; default: 5")
     add("--shots", type=positive, default=1, help="support images of a class; default: 1")
     add("--model", choices=("conv4", "dense", "resnet12"), default="conv4", help="default: conv4")
@@ -89,7 +93,7 @@ def main(datasets: Sequence[str], arguments: Sequence[str] | None = None) -> Non
 def choose_protocol(options: argparse.Namespace) -> Protocol:
     """The named protocol with what the command line changes in it."""
     name = options.protocol or ("reptile" if options.algorithm == "reptile" else "maml")
-    protocol = make_protocol(options.dataset, name, ways=options.ways, shots=options.shots)
+    protocol = make_protocol(options.dataset, name, algorithm=options.algorithm, ways=options.ways, shots=options.shots)
     changes: dict[str, Any] = {"model": options.model, "test_tasks": options.test_tasks, "augmented": options.augment}
     if options.dataset == "omniglot":
         changes["split"] = options.split

@@ -20,7 +20,7 @@ class Protocol(NamedTuple):
 
     Attributes:
         dataset: omniglot, cifar_fs, fc100 or miniimagenet.
-        name: maml, reptile, or cpu: MAML's with fewer tasks a meta-step.
+        name: maml, reptile, or cpu: a shorter run than theirs.
         split: which classes are for training and which for test.
         resample: how Omniglot's images are resized, see `jax_meta.tasks.load_omniglot`.
         size: height and width of the images, pixels.
@@ -89,9 +89,11 @@ class Protocol(NamedTuple):
     transduction: str = "both reported"
 
 
-def make_protocol(dataset: str, name: str, *, ways: int, shots: int) -> Protocol:
-    """The protocol of that name for a data set, with the papers' settings for so many ways and shots."""
-    make = {"maml": maml, "reptile": reptile, "cpu": cpu}[name]
+def make_protocol(dataset: str, name: str, *, algorithm: str, ways: int, shots: int) -> Protocol:
+    """The protocol of that name for a data set and algorithm, with the papers' settings for so many ways and shots."""
+    if name == "cpu":
+        name = "cpu_reptile" if algorithm == "reptile" else "cpu_maml"
+    make = {"maml": maml, "reptile": reptile, "cpu_maml": cpu_maml, "cpu_reptile": cpu_reptile}[name]
     return make(dataset, ways, shots)
 
 
@@ -166,11 +168,25 @@ def reptile(dataset: str, ways: int, shots: int) -> Protocol:
     )
 
 
-def cpu(dataset: str, ways: int, shots: int) -> Protocol:
+def cpu_maml(dataset: str, ways: int, shots: int) -> Protocol:
     """MAML's, on half its tasks a meta-step, with an outer learning rate that falls to 0: for minutes, not hours."""
     protocol = maml(dataset, ways, shots)
     return protocol._replace(
         name="cpu", tasks=max(1, protocol.tasks // 2), steps=14_000, outer_learning_rate=2e-3, outer_decay="linear"
+    )
+
+
+def cpu_reptile(dataset: str, ways: int, shots: int) -> Protocol:
+    """Reptile's, with SGD inside, Adam outside, and ink of 1, which learns faster: for minutes, not hours."""
+    return reptile(dataset, ways, shots)._replace(
+        name="cpu",
+        inverted=dataset == "omniglot",
+        learned_scale=False,
+        inner_optimizer="sgd",
+        inner_learning_rate=0.2,
+        outer_optimizer="adam",
+        outer_learning_rate=1e-3,
+        steps=20_000,
     )
 
 

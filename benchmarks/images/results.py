@@ -54,7 +54,7 @@ def table(protocol: Protocol, algorithm: str, accuracies: dict[str, np.ndarray])
 
 def reported_step(protocol: Protocol) -> int:
     """After how many inner steps the papers report: Reptile 50; MAML 3 at 5 ways of Omniglot, 5 at 20, else 10."""
-    if protocol.name == "reptile":
+    if protocol.test_steps == 50:
         return 50
     if protocol.dataset == "omniglot":
         return 3 if protocol.ways < 20 else 5
