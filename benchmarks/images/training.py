@@ -41,10 +41,6 @@ class Progress(NamedTuple):
     val_accuracy: float
 
 
-class Stopped(Exception):  # noqa: N818 - a wish of the user, not an error
-    """The user pressed Ctrl-C; what was reached is kept."""
-
-
 def train(experiment: Experiment, state: TrainState, folder: Path) -> tuple[TrainState, list[Progress]]:
     """Trains to the protocol's last meta-step, from the folder's checkpoint if there is one."""
     protocol = experiment.protocol
@@ -65,10 +61,8 @@ def train(experiment: Experiment, state: TrainState, folder: Path) -> tuple[Trai
                 seconds = log[-1].seconds if log else 0.0
                 line, state = advance(experiment, state, target, validate, seconds, report)
                 log.append(line)
-                manager.save(int(state.step), args=ocp.args.StandardSave(storable(state)))
                 append_line(folder / "log.jsonl", line)
-                if not sys.stdout.isatty():
-                    print(json.dumps(rounded(line._asdict())), flush=True)
+                manager.save(int(state.step), args=ocp.args.StandardSave(storable(state)))
         return state, log
 
 
@@ -175,6 +169,9 @@ def storable(state: TrainState) -> TrainState:
 
 
 def append_line(path: Path, line: Progress) -> None:
-    """Adds a line of JSON to the log."""
+    """Adds a line of JSON to the log, and prints it where there is no terminal to show a bar on."""
+    text = json.dumps({**rounded(line._asdict()), "step": line.step})
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(rounded(line._asdict())) + "\n")
+        file.write(text + "\n")
+    if not sys.stdout.isatty():
+        print(text, flush=True)
