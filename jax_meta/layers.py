@@ -1,7 +1,7 @@
 """Layers of convolutional networks: Flax Linen modules whose parameters are their only state."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -23,6 +23,7 @@ class Convolution(nn.Module):
         padding: "SAME" or "VALID". Default: "SAME".
         use_bias: whether to add a bias, which starts at zero. Default: True.
         kernel_init: Flax's own default, truncated normal with variance 1 / fan_in.
+        param_dtype: of the parameters. Default: float32; images of another dtype are promoted as in `flax.linen.Conv`.
     """
 
     features: int
@@ -31,15 +32,18 @@ class Convolution(nn.Module):
     padding: Literal["SAME", "VALID"] = "SAME"
     use_bias: bool = True
     kernel_init: Callable[..., jax.Array] = nn.initializers.lecun_normal()
+    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
         """`[examples, height, width, channels]` to `[examples, height, width, features]`."""
         shape = (*self.kernel_size, images.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, images.dtype)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        images, kernel = nn.dtypes.promote_dtype(images, kernel)
         outputs = convolution(images, kernel, strides=self.strides, padding=self.padding)
         if self.use_bias:
-            outputs = outputs + self.param("bias", nn.initializers.zeros, (self.features,), images.dtype)
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
+            outputs = outputs + bias.reshape(1, 1, 1, -1)
         return outputs
 
 
