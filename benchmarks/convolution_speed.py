@@ -10,8 +10,6 @@ same run. With PyTorch installed (the extra `test`), its plain loop over tasks t
 
 import argparse
 import importlib.util
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ import optax
 import jax_meta
 from convolutions.layers import measure_layers
 from convolutions.peers import naive_loss, naive_meta_gradient, torch_meta_gradient
+from convolutions.timing import Run, take_turns
 from jax_meta import Task
 from report import environment, make_output_folder, markdown_table, positive, rounded, write_json, write_text
 
@@ -31,7 +30,6 @@ LEARNING_RATE = 0.05
 MODEL = jax_meta.models.Conv4(WAYS, FILTERS)
 LOSS_FN = jax_meta.classification(MODEL.apply)
 MATRIX_SIZES = (512, 1024, 2048)
-Run = Callable[[], Any]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -106,18 +104,6 @@ def make_matrix_product(size: int) -> Run:
     """A product of two square float32 matrices."""
     matrix, product = jnp.ones((size, size)), jax.jit(jnp.matmul)
     return lambda: product(matrix, matrix)
-
-
-def take_turns(runs: dict[Any, Run], repeats: int) -> dict[Any, float]:
-    """The median seconds of each, after one call to warm up; in each round each has its turn."""
-    samples: dict[Any, list[float]] = {name: [] for name in runs}
-    for round_ in range(repeats + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            jax.block_until_ready(run())
-            if round_:
-                samples[name].append(time.perf_counter() - start)
-    return {name: float(np.median(values)) for name, values in samples.items()}
 
 
 def model_flop(steps: int) -> float:

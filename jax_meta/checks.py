@@ -101,3 +101,9 @@ def check_finite(history: Metrics, *, first_step: int | jax.Array = 0) -> None:
 def describe(leaf: jax.Array) -> str:
     """The dtype and shape of a leaf, as in float32[10, 1]."""
     return f"{leaf.dtype}[{', '.join(map(str, leaf.shape))}]"
+
+
+def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises ValueError, listing the choices, if `value` is none of them."""
+    if value not in choices:
+        raise ValueError(f"{option} must be one of {', '.join(map(repr, choices))}, got {value!r}.")

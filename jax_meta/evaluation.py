@@ -78,9 +78,8 @@ def learning_curves(
         return learner.adapt(meta_params, task.support, adapt_key, num_steps=num_steps, observe=observe)[1]
 
     inputs = (tasks, jax.random.split(key, num_tasks))
-    if task_batch_size == 1:
-        return jax.lax.map(lambda pair: learning_curve(*pair), inputs)
-    return jax.lax.map(lambda pair: learning_curve(*pair), inputs, batch_size=task_batch_size or num_tasks)
+    batch_size = None if task_batch_size == 1 else task_batch_size or num_tasks  # None: one by one, without a vmap
+    return jax.lax.map(lambda pair: learning_curve(*pair), inputs, batch_size=batch_size)
 
 
 def transduction(apply: Apply) -> Measure:

@@ -1,13 +1,12 @@
 """Each layer and each face of its convolution, in each formulation: what `jax_meta.convolution_cpu.choose` rests on."""
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
-import numpy as np
 
+from convolutions.timing import take_turns
 from jax_meta.convolution import ROLES, Role, others
 from jax_meta.convolution_cpu import BY_PATCHES, BY_XLA, Geometry, choose
 
@@ -54,12 +53,6 @@ def measure(wanted: Role, size: int, channels: int, stride: int, repeats: int) -
         "chosen": choose(wanted, pair[0], pair[1], geometry),
     }
     compiled = {name: jax.jit(partial(function, geometry=geometry)) for name, function in formulations.items()}
-    samples: dict[str, list[float]] = {name: [] for name in compiled}
-    for round_ in range(2 * repeats + 1):
-        for name, function in compiled.items():
-            start = time.perf_counter()
-            jax.block_until_ready(function(*pair))
-            if round_:
-                samples[name].append(time.perf_counter() - start)
+    seconds = take_turns({name: partial(function, *pair) for name, function in compiled.items()}, 2 * repeats)
     flop = 2 * 9 * channels * FILTERS * EXAMPLES * geometry.outputs[0] * geometry.outputs[1]
-    return {name: flop / float(np.median(values)) / 1e9 for name, values in samples.items()}
+    return {name: flop / value / 1e9 for name, value in seconds.items()}

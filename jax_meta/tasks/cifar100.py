@@ -5,7 +5,6 @@ Bertinetto, Henriques, Torr and Vedaldi, arXiv:1805.08136, and FC100, of Oreshki
 arXiv:1805.10123.
 """
 
-import json
 import lzma
 import os
 import tarfile
@@ -16,9 +15,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from jax_meta.checks import check_choice
 from jax_meta.tasks.cache import cached
 from jax_meta.tasks.download import download as fetch
-from jax_meta.tasks.images import ClassImages, Splits, select_names
+from jax_meta.tasks.images import ClassImages, Splits, published_split
 from jax_meta.tasks.pickles import load_arrays
 
 Split = Literal["cifar_fs", "fc100"]
@@ -59,8 +59,7 @@ def load_cifar100(
         FileNotFoundError: if the archive is not there, and `download` is False.
         ValueError: if the archive is damaged or is not CIFAR-100's, or `split` is neither.
     """
-    if split not in get_args(Split):
-        raise ValueError(f"split must be one of {', '.join(map(repr, get_args(Split)))}, got {split!r}.")
+    check_choice("split", split, get_args(Split))
     path = Path(folder) / "cifar-100-python.tar.gz"
     if download:
         fetch(URL, path, checksum=CHECKSUM)
@@ -69,8 +68,7 @@ def load_cifar100(
             f"there is no file {path}. Give the folder that has it, or download=True to fetch it from {URL}."
         )
     data = cached("cifar100", [path], lambda: read_archive(path), options={}, cache_folder=cache_folder)
-    lists = json.loads((Path(__file__).parent / "splits" / f"{split}.json").read_text())
-    return Splits(*(select_names(data, lists[part]) for part in Splits._fields))
+    return published_split(data, split)
 
 
 def read_archive(path: Path) -> ClassImages:

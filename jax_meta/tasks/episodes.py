@@ -4,13 +4,14 @@ The rotations are those of Finn, Abbeel, Levine, arXiv:1703.03400, and of Vinyal
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jax_meta.base import Sampler, Task
+from jax_meta.checks import check_choice
 from jax_meta.tasks.images import ClassImages
 
 Rotations = Literal["none", "random", "classes"]
@@ -157,8 +158,7 @@ def check_episodes(data: ClassImages, *, ways: int, shots: int, queries: int, ro
     for name, value in (("ways", ways), ("shots", shots), ("queries", queries)):
         if value < 1:
             raise ValueError(f"{name} must be 1 or more, got {value}.")
-    if rotations not in ("none", "random", "classes"):
-        raise ValueError(f"rotations must be 'none', 'random' or 'classes', got {rotations!r}.")
+    check_choice("rotations", rotations, get_args(Rotations))
     classes, most, height, width = data.images.shape[:4]
     if rotations != "none" and height != width:
         raise ValueError(f"images of {height} x {width} pixels cannot be turned: load them with size={height}.")

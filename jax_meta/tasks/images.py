@@ -1,8 +1,10 @@
 """Images by class: the one form in which every image data set is held."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -54,11 +56,7 @@ def select_names(data: ClassImages, names: Sequence[str]) -> ClassImages:
     return select(data, [index[name] for name in names])
 
 
-def stack_classes(classes: dict[str, Sequence[np.ndarray]]) -> ClassImages:
-    """Builds `ClassImages` from each class's uint8 images `[height, width, channels]`, all of one size."""
-    counts = np.array([len(images) for images in classes.values()], np.int32)
-    shape = next(iter(classes.values()))[0].shape
-    stacked = np.zeros((len(classes), int(counts.max()), *shape), np.uint8)
-    for row, images in zip(stacked, classes.values(), strict=True):
-        row[: len(images)] = images
-    return ClassImages(stacked, counts, tuple(classes))
+def published_split(data: ClassImages, name: str) -> Splits:
+    """The classes that the lists in `splits/<name>.json` put into each part."""
+    lists = json.loads((Path(__file__).parent / "splits" / f"{name}.json").read_text(encoding="utf-8"))
+    return Splits(*(select_names(data, lists[part]) for part in Splits._fields))

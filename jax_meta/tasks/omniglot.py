@@ -5,7 +5,6 @@ induction", Science 350 (2015); the splits are of Vinyals et al., arXiv:1606.040
 """
 
 import io
-import json
 import os
 import re
 import zipfile
@@ -18,9 +17,10 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from jax_meta.checks import check_choice
 from jax_meta.tasks.cache import cached
 from jax_meta.tasks.download import download as fetch
-from jax_meta.tasks.images import ClassImages, Splits, select, select_names
+from jax_meta.tasks.images import ClassImages, Splits, published_split, select
 
 Split = Literal["maml", "vinyals"]
 Resample = Literal["lanczos", "nearest"]
@@ -42,7 +42,6 @@ URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 EXAMPLES = 20
 SIDE = 105
 MAML_TRAIN, MAML_VAL = 1100, 100
-VINYALS = Path(__file__).parent / "splits" / "omniglot_vinyals.json"
 DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, SyntaxError, ValueError, NotImplementedError, RuntimeError)
 """What `zipfile` and Pillow raise for an archive, or an image in it, that is damaged."""
 
@@ -103,8 +102,7 @@ def split_classes(data: ClassImages, *, split: Split, seed: int = 0) -> Splits:
     if len(data.names) != characters:
         raise ValueError(f"the split {split!r} is of all {characters} characters, got {len(data.names)}.")
     if split == "vinyals":
-        lists = json.loads(VINYALS.read_text())
-        return Splits(*(select_names(data, lists[part]) for part in Splits._fields))
+        return published_split(data, "omniglot_vinyals")
     shuffled = np.random.default_rng(seed).permutation(characters)
     parts = np.split(shuffled, [MAML_TRAIN, MAML_TRAIN + MAML_VAL])
     return Splits(*(select(data, np.sort(part)) for part in parts))
@@ -189,9 +187,3 @@ def check_options(*, split: str, seed: int, size: int, resample: str) -> None:
     for option, value, least in (("size", size, 1), ("seed", seed, 0)):
         if not isinstance(value, int) or value < least:
             raise ValueError(f"{option} must be an int of {least} or more, got {value!r}.")
-
-
-def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raises ValueError, listing the choices, if `value` is none of them."""
-    if value not in choices:
-        raise ValueError(f"{option} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
