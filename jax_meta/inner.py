@@ -10,9 +10,7 @@ import optax
 
 from jax_meta.base import Batch, LossFn, Params
 from jax_meta.checks import check_batch_size, check_num_steps
-
-UNROLL_LIMIT = 8
-"""Inner loops of at most this many steps are unrolled: XLA then fuses across steps."""
+from jax_meta.memory import UNROLL_LIMIT, Remat, loop, mixed_mode_value_and_grad, named, value_and_grad
 
 
 def adapt(
@@ -25,6 +23,8 @@ def adapt(
     num_steps: int,
     batch_size: int | None = None,
     observe: Callable[[Params], Any] | None = None,
+    remat: Remat = "none",
+    mixed_mode: bool = False,
 ) -> Any:
     """Takes `num_steps` optimizer steps on `batch`, from `params`: θ ← θ - α ∇L(θ).
 
@@ -41,15 +41,22 @@ def adapt(
         batch_size: the examples in a step. Every pass over `batch` is in a new random order, and a minibatch may span
             two passes. Default: the whole of `batch` in each step.
         observe: a function of the parameters, called before each step and after the last.
+        remat: what is computed again, for less memory, when this is differentiated: "none"; "steps", each step; or
+            "blocks", each block of about √num_steps of them. Default: "none", the fastest.
+        mixed_mode: whether to differentiate the inner gradients in forward mode, with less memory and little or no more
+            time, see `jax_meta.memory.mixed_mode_value_and_grad`. The result is the same; it can then not be
+            differentiated in forward mode. Default: False.
 
     Returns:
         The adapted parameters; with `observe`, the pair of those and the observations, leaves `[num_steps + 1, ...]`.
 
     Raises:
-        ValueError: if `num_steps` is negative, or `batch_size` is not between 1 and the number of examples.
+        ValueError: if `num_steps` is negative, `batch_size` is not between 1 and the number of examples, or `remat` is
+            none of the three.
     """
     check_num_steps(num_steps)
     check_batch_size(batch_size, batch)
+    differentiate = mixed_mode_value_and_grad if mixed_mode else value_and_grad
     update = optax.with_extra_args_support(optimizer).update
     index_key, loss_key = jax.random.split(key)
 
@@ -61,18 +68,19 @@ def adapt(
         def value_fn(params):
             return loss_fn(params, minibatch, step_key)[0]
 
-        value, grad = jax.value_and_grad(value_fn)(params)
+        value, grad = differentiate(loss_fn, params, minibatch, step_key)
+        grad = named(grad)
         updates, opt_state = update(grad, opt_state, params, value=value, grad=grad, value_fn=value_fn)
         observation = None if observe is None else observe(params)
         return (optax.apply_updates(params, updates), opt_state), observation
 
     indices = None if batch_size is None else minibatch_indices(index_key, batch, num_steps, batch_size)
-    (adapted, _), observations = jax.lax.scan(
+    (adapted, _), observations = loop(
         inner_step,
         (params, optimizer.init(params)),
         (indices, jax.random.split(loss_key, num_steps)),
-        length=num_steps,
-        unroll=max(num_steps, 1) if num_steps <= UNROLL_LIMIT else 1,
+        remat=remat,
+        save_gradients=mixed_mode,
     )
     if observe is None:
         return adapted

@@ -12,6 +12,7 @@ import optax
 from jax_meta.base import LossFn, MetaLearner, Params
 from jax_meta.checks import check_num_steps
 from jax_meta.inner import adapt, check_second_derivative
+from jax_meta.memory import Remat
 
 
 def anil(
@@ -21,6 +22,8 @@ def anil(
     is_head: Callable[[str], bool],
     num_steps: int,
     batch_size: int | None = None,
+    remat: Remat = "none",
+    mixed_mode: bool = False,
 ) -> MetaLearner:
     """ANIL: MAML's gradient with respect to body and head, where adaptation moves the head only (section 4.1).
 
@@ -33,6 +36,9 @@ def anil(
         is_head: whether a parameter adapts, by its path, such as "params/Dense_2/kernel".
         num_steps: inner steps, 0 or more.
         batch_size: examples in an inner step. Default: the whole support set.
+        remat: what is computed again, for less memory, as in `jax_meta.adapt`: "none", "steps" or "blocks". Default:
+            "none".
+        mixed_mode: whether inner gradients are differentiated in forward mode, for less memory. Default: False.
 
     Returns:
         A `MetaLearner` that learns the model's parameters. Its metrics are the query's, after adaptation.
@@ -58,6 +64,8 @@ def anil(
             num_steps=num_steps,
             batch_size=batch_size,
             observe=observe_whole,
+            remat=remat,
+            mixed_mode=mixed_mode,
         )
         adapted = join(head, params)
         return adapted if observe is None else (adapted, observations)

@@ -12,6 +12,7 @@ import optax
 from jax_meta.base import LossFn, MetaLearner
 from jax_meta.checks import check_num_steps
 from jax_meta.inner import adapt, check_second_derivative
+from jax_meta.memory import Remat
 
 
 def maml(
@@ -20,6 +21,8 @@ def maml(
     *,
     num_steps: int,
     batch_size: int | None = None,
+    remat: Remat = "none",
+    mixed_mode: bool = False,
 ) -> MetaLearner:
     """MAML: the gradient of the query loss after adaptation, with respect to the initialization (section 2.2).
 
@@ -31,6 +34,9 @@ def maml(
             rmsprop, adagrad, lion, adabelief, yogi, or adam with `eps_root > 0`.
         num_steps: inner steps, 0 or more.
         batch_size: examples in an inner step. Default: the whole support set.
+        remat: what is computed again, for less memory, as in `jax_meta.adapt`: "none", "steps" or "blocks". Default:
+            "none".
+        mixed_mode: whether inner gradients are differentiated in forward mode, for less memory. Default: False.
 
     Returns:
         A `MetaLearner` that learns the model's parameters. Its metrics are the query's, after adaptation.
@@ -40,7 +46,9 @@ def maml(
             is not finite, such as plain `optax.adam`.
     """
     check_num_steps(num_steps)
-    inner = partial(adapt, loss_fn, optimizer, num_steps=num_steps, batch_size=batch_size)
+    inner = partial(
+        adapt, loss_fn, optimizer, num_steps=num_steps, batch_size=batch_size, remat=remat, mixed_mode=mixed_mode
+    )
 
     def query_loss(params, task, key):
         adapt_key, loss_key = jax.random.split(key)
@@ -65,7 +73,8 @@ def fomaml(
 
     `gradient = ∇φ L_query(φ) at φ = U(θ)`: the Jacobian of `U` is taken to be the identity, whatever the optimizer.
 
-    Args, returns and errors are those of `maml`, but any optimizer will do: nothing is differentiated twice.
+    Args, returns and errors are those of `maml`, but any optimizer will do, and there is no memory to save: nothing
+    is differentiated twice.
     """
     check_num_steps(num_steps)
     inner = partial(adapt, loss_fn, optimizer, num_steps=num_steps, batch_size=batch_size)

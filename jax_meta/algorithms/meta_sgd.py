@@ -12,6 +12,7 @@ import optax
 from jax_meta.base import LossFn, MetaLearner, Params
 from jax_meta.checks import check_num_steps
 from jax_meta.inner import adapt
+from jax_meta.memory import Remat
 
 
 class MetaSGDParams(NamedTuple):
@@ -32,6 +33,8 @@ def meta_sgd(
     step_size: float | jax.Array,
     num_steps: int,
     batch_size: int | None = None,
+    remat: Remat = "none",
+    mixed_mode: bool = False,
 ) -> MetaLearner:
     """Meta-SGD: MAML's gradient with respect to the initialization and the inner step sizes (section 3.1).
 
@@ -43,6 +46,9 @@ def meta_sgd(
         step_size: where every α starts.
         num_steps: inner steps, 0 or more.
         batch_size: examples in an inner step. Default: the whole support set.
+        remat: what is computed again, for less memory, as in `jax_meta.adapt`: "none", "steps" or "blocks". Default:
+            "none".
+        mixed_mode: whether inner gradients are differentiated in forward mode, for less memory. Default: False.
 
     Returns:
         A `MetaLearner` that learns `MetaSGDParams`. Its metrics are the query's, after adaptation.
@@ -58,7 +64,18 @@ def meta_sgd(
     def inner(meta_params, batch, key, *, num_steps=num_steps, observe=None):
         params, step_sizes = meta_params
         descent = optax.stateless(lambda grad, _: optax.tree.scale(-1.0, optax.tree.mul(step_sizes, grad)))  # -α ∘ ∇L
-        return adapt(loss_fn, descent, params, batch, key, num_steps=num_steps, batch_size=batch_size, observe=observe)
+        return adapt(
+            loss_fn,
+            descent,
+            params,
+            batch,
+            key,
+            num_steps=num_steps,
+            batch_size=batch_size,
+            observe=observe,
+            remat=remat,
+            mixed_mode=mixed_mode,
+        )
 
     def query_loss(meta_params, task, key):
         adapt_key, loss_key = jax.random.split(key)

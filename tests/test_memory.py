@@ -1,0 +1,141 @@
+"""Rematerialisation and mixed-mode differentiation change what is kept in memory, and no number."""
+
+from functools import partial
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jax_meta
+from jax_meta.memory import mixed_mode_value_and_grad, value_and_grad
+from learners import LEARNERS, assert_close, assert_equal, first_task, is_head, sines
+
+KEY = jax.random.key(3)
+SINES = sines(hidden=(5,), activation=jnp.tanh)
+TASK = first_task(SINES.sample_tasks(KEY, 1))
+KEPT = [
+    pytest.param(remat, mixed, id=f"{remat}{', mixed' * mixed}")
+    for remat, mixed in product(("none", "steps", "blocks"), (False, True))
+]
+
+
+@pytest.mark.parametrize(("remat", "mixed_mode"), KEPT[1:])
+def test_meta_gradient_is_the_same(remat, mixed_mode):
+    optimizer = optax.adam(0.05, eps_root=1e-8) if mixed_mode else optax.sgd(0.1)
+
+    def gradient(**options):
+        learner = jax_meta.maml(SINES.loss_fn, optimizer, num_steps=5, **options)
+        return jax.jit(learner.gradient)(SINES.params, TASK, KEY)
+
+    assert_close(gradient(remat=remat, mixed_mode=mixed_mode), gradient(), rtol=1e-11)
+
+
+@pytest.mark.parametrize(("remat", "mixed_mode"), [("steps", False), ("blocks", True)])
+@pytest.mark.parametrize("num_steps", [0, 1, 3, 10])
+def test_any_number_of_steps_with_minibatches_and_observations(remat, mixed_mode, num_steps):
+    def run(params, **options):
+        adapted, observations = jax_meta.adapt(
+            SINES.loss_fn,
+            optax.sgd(0.1),
+            params,
+            TASK.support,
+            KEY,
+            num_steps=num_steps,
+            batch_size=2,
+            observe=lambda params: SINES.loss_fn(params, TASK.query, KEY)[0],
+            **options,
+        )
+        return observations.sum(), (adapted, observations)
+
+    kept = jax.jit(jax.grad(partial(run, remat=remat, mixed_mode=mixed_mode), has_aux=True))(SINES.params)
+    assert_close(kept, jax.jit(jax.grad(run, has_aux=True))(SINES.params), rtol=1e-11)
+    assert kept[1][1].shape == (num_steps + 1,)
+
+
+@pytest.mark.parametrize("name", ["anil", "meta_sgd"])
+def test_the_other_learners_that_differentiate_their_inner_loop(name):
+    def gradient(**options):
+        if name == "anil":
+            learner = jax_meta.anil(SINES.loss_fn, optax.sgd(0.1), is_head=is_head, num_steps=4, **options)
+        else:
+            learner = jax_meta.meta_sgd(SINES.loss_fn, step_size=0.1, num_steps=4, **options)
+        return jax.jit(learner.gradient)(learner.init(SINES.params), TASK, KEY)
+
+    assert name in LEARNERS
+    assert_close(gradient(remat="blocks", mixed_mode=True), gradient(), rtol=1e-11)
+
+
+def test_mixed_mode_differentiates_value_and_gradient_in_everything_that_they_depend_on():
+    """Parameters, the batch beside its integer labels, and a temperature that the loss closes over."""
+    images, labels = jax.random.normal(KEY, (6, 4)), jnp.arange(6) % 3
+    params = {"kernel": jax.random.normal(jax.random.key(1), (4, 3))}
+
+    def scalar(differentiate, params, images, temperature):
+        def loss_fn(params, batch, key):
+            images, labels = batch
+            noise = 0.1 * jax.random.normal(key, images.shape)
+            logits = (images + noise) @ params["kernel"] / temperature
+            loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+            return loss, {"loss": loss}
+
+        value, gradient = differentiate(loss_fn, params, (images, labels), KEY)
+        return jnp.sin(value) + jnp.sum(jnp.sin(gradient["kernel"]))
+
+    grads = [
+        jax.jit(jax.grad(partial(scalar, differentiate), argnums=(0, 1, 2)))(params, images, 2.0)
+        for differentiate in (mixed_mode_value_and_grad, value_and_grad)
+    ]
+    assert_close(*grads)
+    assert all(np.abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(grads))
+
+
+def test_mixed_mode_can_be_differentiated_again():
+    def twice(mixed_mode):
+        learner = jax_meta.maml(SINES.loss_fn, optax.sgd(0.1), num_steps=2, mixed_mode=mixed_mode)
+
+        def squared(params):
+            return optax.tree.norm(learner.gradient(params, TASK, KEY)[0], squared=True)
+
+        return jax.jit(jax.grad(squared))(SINES.params)
+
+    assert_close(twice(True), twice(False), rtol=1e-10)
+
+
+@pytest.mark.parametrize(("remat", "mixed_mode"), KEPT)
+def test_adaptation_itself_is_the_same_bit_for_bit(remat, mixed_mode):
+    run = partial(jax_meta.adapt, SINES.loss_fn, optax.sgd(0.1), SINES.params, TASK.support, KEY, num_steps=5)
+    assert_equal(run(remat=remat, mixed_mode=mixed_mode), run())
+
+
+def test_memory_grows_as_promised():
+    """Temporary bytes of the compiled meta-gradient, with activations a hundred times larger than the parameters."""
+    params = {"kernel": 0.1 * jnp.ones((4, 4))}
+    batch = jnp.ones((4_000, 4)), jnp.ones((4_000, 4))
+
+    def loss_fn(params, batch, key):
+        del key
+        inputs, targets = batch
+        for _ in range(3):
+            inputs = jnp.tanh(inputs @ params["kernel"])
+        loss = jnp.mean((inputs - targets) ** 2)
+        return loss, {"loss": loss}
+
+    def temporary_bytes(num_steps, **options):
+        learner = jax_meta.maml(loss_fn, optax.sgd(0.1), num_steps=num_steps, **options)
+        compiled = jax.jit(learner.gradient).lower(params, jax_meta.Task(batch, batch), KEY).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    naive = temporary_bytes(64) / temporary_bytes(16)
+    assert naive > 3
+    assert temporary_bytes(64, remat="blocks") / temporary_bytes(16, remat="blocks") < 2.5
+    for options in ({"remat": "steps"}, {"mixed_mode": True}, {"mixed_mode": True, "remat": "blocks"}):
+        assert temporary_bytes(64, **options) < 1.2 * temporary_bytes(16, **options)
+        assert temporary_bytes(64, **options) < temporary_bytes(64) / 10
+
+
+def test_unknown_remat_names_the_choices():
+    with pytest.raises(ValueError, match="remat must be one of 'none', 'steps', 'blocks', got 'all'"):
+        jax_meta.adapt(SINES.loss_fn, optax.sgd(0.1), SINES.params, TASK.support, KEY, num_steps=1, remat="all")
