@@ -20,13 +20,13 @@ from jax_meta.algorithms.anil import anil
 from jax_meta.algorithms.imaml import imaml
 from jax_meta.algorithms.maml import fomaml, maml
 from jax_meta.algorithms.meta_sgd import MetaSGDParams, meta_sgd
-from jax_meta.algorithms.reptile import interpolate, reptile
+from jax_meta.algorithms.reptile import ReptileParams, carried_reptile, carry_state, interpolate, reptile
 from jax_meta.algorithms.transfer import transfer
 from jax_meta.base import LossFn, MetaLearner, Sampler, Task, TrainState
 from jax_meta.checks import check_finite
 from jax_meta.convolution import convolution
 from jax_meta.evaluation import Estimate, estimate, evaluate, learning_curves, transduction
-from jax_meta.inner import adapt
+from jax_meta.inner import adapt, balanced, shuffled
 from jax_meta.losses import classification, regression
 from jax_meta.outer import fit, fit_tasks, init, meta_gradient, train_step
 
@@ -37,11 +37,15 @@ __all__ = [
     "LossFn",
     "MetaLearner",
     "MetaSGDParams",
+    "ReptileParams",
     "Sampler",
     "Task",
     "TrainState",
     "adapt",
     "anil",
+    "balanced",
+    "carried_reptile",
+    "carry_state",
     "check_finite",
     "classification",
     "convolution",
@@ -61,6 +65,7 @@ __all__ = [
     "models",
     "regression",
     "reptile",
+    "shuffled",
     "tasks",
     "train_step",
     "transduction",

@@ -12,6 +12,25 @@ from jax_meta.base import Batch, LossFn, Params
 from jax_meta.checks import check_batch_size, check_num_steps
 from jax_meta.memory import UNROLL_LIMIT, Remat, loop, mixed_mode_value_and_grad, named, value_and_grad
 
+Order = Callable[[jax.Array, Batch], jax.Array]
+"""`(key, batch) -> indices`: an order of the examples, int32 `[examples]`."""
+
+
+def shuffled(key: jax.Array, batch: Batch) -> jax.Array:
+    """All examples in random order."""
+    return jax.random.permutation(key, jax.tree.leaves(batch)[0].shape[0])
+
+
+def balanced(key: jax.Array, batch: Batch) -> jax.Array:
+    """All examples of `(inputs, labels)` in random order, one of each class before the second of any.
+
+    With K examples of each of N classes, every minibatch of N has each class once, as a 1-shot support set has.
+    """
+    indices = shuffled(key, batch)
+    labels = batch[1][indices]
+    earlier = jnp.tril(labels[:, None] == labels[None], -1).sum(axis=1)  # of the same class, in this random order
+    return indices[jnp.argsort(earlier, stable=True)]
+
 
 def adapt(
     loss_fn: LossFn,
@@ -22,6 +41,7 @@ def adapt(
     *,
     num_steps: int,
     batch_size: int | None = None,
+    order: Order = shuffled,
     observe: Callable[[Params], Any] | None = None,
     remat: Remat = "none",
     mixed_mode: bool = False,
@@ -40,6 +60,7 @@ def adapt(
         num_steps: the number of steps, 0 or more.
         batch_size: the examples in a step. Every pass over `batch` is in a new random order, and a minibatch may span
             two passes. Default: the whole of `batch` in each step.
+        order: `(key, batch) -> indices`, the order of a pass. Default: `shuffled`; see `balanced`, too.
         observe: a function of the parameters, called before each step and after the last.
         remat: what is computed again, for less memory, when this is differentiated: "none"; "steps", each step; or
             "blocks", each block of about √num_steps of them. Default: "none", the fastest.
@@ -54,6 +75,37 @@ def adapt(
         ValueError: if `num_steps` is negative, `batch_size` is not between 1 and the number of examples, or `remat` is
             none of the three.
     """
+    (adapted, _), observations = inner_loop(
+        loss_fn,
+        optimizer,
+        (params, optimizer.init(params)),
+        batch,
+        key,
+        num_steps=num_steps,
+        batch_size=batch_size,
+        order=order,
+        observe=observe,
+        remat=remat,
+        mixed_mode=mixed_mode,
+    )
+    return adapted if observe is None else (adapted, observations)
+
+
+def inner_loop(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    start: tuple[Params, optax.OptState],
+    batch: Batch,
+    key: jax.Array,
+    *,
+    num_steps: int,
+    batch_size: int | None = None,
+    order: Order = shuffled,
+    observe: Callable[[Params], Any] | None = None,
+    remat: Remat = "none",
+    mixed_mode: bool = False,
+) -> tuple[tuple[Params, optax.OptState], Any]:
+    """`adapt` from given parameters and optimizer state, to both, beside the observations or None."""
     check_num_steps(num_steps)
     check_batch_size(batch_size, batch)
     differentiate = mixed_mode_value_and_grad if mixed_mode else value_and_grad
@@ -74,26 +126,22 @@ def adapt(
         observation = None if observe is None else observe(params)
         return (optax.apply_updates(params, updates), opt_state), observation
 
-    indices = None if batch_size is None else minibatch_indices(index_key, batch, num_steps, batch_size)
-    (adapted, _), observations = loop(
-        inner_step,
-        (params, optimizer.init(params)),
-        (indices, jax.random.split(loss_key, num_steps)),
-        remat=remat,
-        save_gradients=mixed_mode,
-    )
-    if observe is None:
-        return adapted
-    return adapted, jax.tree.map(
-        lambda steps, last: jnp.concatenate([steps, last[None]]), observations, observe(adapted)
-    )
+    indices = None if batch_size is None else minibatch_indices(index_key, batch, num_steps, batch_size, order)
+    inputs = (indices, jax.random.split(loss_key, num_steps))
+    end, observations = loop(inner_step, start, inputs, remat=remat, save_gradients=mixed_mode)
+    if observe is not None:
+        last = observe(end[0])
+        observations = jax.tree.map(lambda steps, last: jnp.concatenate([steps, last[None]]), observations, last)
+    return end, observations
 
 
-def minibatch_indices(key: jax.Array, batch: Batch, num_steps: int, batch_size: int) -> jax.Array:
-    """Which examples each step uses, int32 `[num_steps, batch_size]`: shuffled passes over `batch`, end to end."""
+def minibatch_indices(
+    key: jax.Array, batch: Batch, num_steps: int, batch_size: int, order: Order = shuffled
+) -> jax.Array:
+    """Which examples each step uses, int32 `[num_steps, batch_size]`: passes over `batch`, end to end."""
     examples = jax.tree.leaves(batch)[0].shape[0]
     num_passes = -(-num_steps * batch_size // examples)
-    passes = jax.vmap(lambda key: jax.random.permutation(key, examples))(jax.random.split(key, num_passes))
+    passes = jax.vmap(lambda key: order(key, batch))(jax.random.split(key, num_passes))
     return passes.reshape(-1)[: num_steps * batch_size].reshape(num_steps, batch_size)
 
 

@@ -47,7 +47,7 @@ def meta_gradient(
         if len(keys) == 1:  # a vmap over one task would cost a quarter of the speed when `fit` is mapped over seeds
             return learner.gradient(meta_params, jax.tree.map(lambda leaf: leaf[0], tasks), keys[0])
         gradients = jax.vmap(learner.gradient, in_axes=(None, 0, 0))(meta_params, tasks, keys)
-        return jax.tree.map(lambda leaf: leaf.mean(axis=0), gradients)
+        return jax.tree.map(lambda leaf: leaf.mean(axis=0).astype(leaf.dtype), gradients)
 
     if task_batch_size is None or task_batch_size == num_tasks:
         return batch_mean(tasks, keys)
@@ -56,7 +56,7 @@ def meta_gradient(
     batches = jax.tree.map(lambda leaf: leaf.reshape(num_batches, task_batch_size, *leaf.shape[1:]), (tasks, keys))
     zeros = optax.tree.zeros_like(jax.eval_shape(batch_mean, *jax.tree.map(lambda leaf: leaf[0], batches)))
     total, _ = jax.lax.scan(lambda total, batch: (optax.tree.add(total, batch_mean(*batch)), None), zeros, batches)
-    return jax.tree.map(lambda leaf: leaf / num_batches, total)
+    return jax.tree.map(lambda leaf: (leaf / num_batches).astype(leaf.dtype), total)
 
 
 def init(learner: MetaLearner, optimizer: optax.GradientTransformation, params: Params, key: jax.Array) -> TrainState:

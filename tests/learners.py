@@ -45,6 +45,7 @@ LEARNERS: dict[str, Callable[..., MetaLearner]] = {
     "fomaml": with_sgd(jax_meta.fomaml),
     "reptile": with_sgd(jax_meta.reptile),
     "reptile, minibatches": with_sgd(jax_meta.reptile, batch_size=2),
+    "carried_reptile": with_sgd(jax_meta.carried_reptile),
     "anil": with_sgd(jax_meta.anil, is_head=is_head),
     "meta_sgd": meta_sgd,
     "imaml": with_sgd(jax_meta.imaml, strength=2.0),

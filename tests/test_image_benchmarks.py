@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+import jax_meta
 from images import command, results, training
 from images.experiment import make_experiment, make_outer
 from images.protocol import make_protocol
@@ -51,17 +52,17 @@ def test_protocols_are_the_papers(dataset, name, ways, shots, expected):
 
 def test_reptile_interpolates_by_a_step_that_falls_to_zero():
     protocol = make_protocol("omniglot", "reptile", algorithm="reptile", ways=5, shots=1)._replace(steps=4)
-    optimizer = make_outer(protocol)
-    one, taken = jnp.ones(()), []
+    optimizer = make_outer(protocol, "reptile")
+    one, taken = jax_meta.ReptileParams(jnp.ones(()), ()), []
     state = optimizer.init(one)
     for _ in range(5):
         update, state = optimizer.update(one, state, one)
-        taken.append(-float(update))
+        taken.append(-float(update.params))
     np.testing.assert_allclose(taken, [1, 0.75, 0.5, 0.25, 0])
 
 
 def test_the_clip_is_before_adam():
-    optimizer = make_outer(make_protocol("miniimagenet", "maml", algorithm="maml", ways=5, shots=1))
+    optimizer = make_outer(make_protocol("miniimagenet", "maml", algorithm="maml", ways=5, shots=1), "maml")
     slopes = jnp.array([2.0, 1.0]), jnp.array([200.0, 1.0])
     states = []
     for slope in slopes:

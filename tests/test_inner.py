@@ -50,6 +50,26 @@ def test_minibatches_are_uniform_over_examples_at_every_step():
     assert np.abs(counts - 4_000).max() < 5 * 37
 
 
+def test_balanced_minibatches_have_each_class_once_and_each_example_with_the_same_chance():
+    batch = jnp.zeros(9), jnp.repeat(jnp.array([4, 0, 2]), 3)
+    draw = jax.vmap(lambda key: minibatch_indices(key, batch, 4, 3, jax_meta.balanced))
+    indices = np.asarray(draw(jax.random.split(KEY, 6_000)))
+    labels = np.asarray(batch[1])[indices]
+    assert (np.sort(labels, axis=-1) == [0, 2, 4]).all()
+    assert (np.sort(indices[:, :3].reshape(-1, 9), axis=-1) == np.arange(9)).all()
+    first = np.bincount(indices[:, 0].ravel(), minlength=9)  # 2,000 expected, standard deviation 36.5
+    assert np.abs(first - 2_000).max() < 5 * 37
+    places = [np.bincount(indices[:, 0, place], minlength=9) for place in range(3)]  # 667 expected, 24.3
+    assert np.abs(np.stack(places) - 6_000 / 9).max() < 5 * 25
+
+
+def test_balanced_order_with_unequal_classes_uses_each_example_once():
+    batch = jnp.zeros(6), jnp.array([0, 1, 0, 0, 1, 0])
+    labels = np.asarray(batch[1])[np.asarray(jax_meta.balanced(KEY, batch))]
+    assert sorted(labels[:2]) == sorted(labels[2:4]) == [0, 1]
+    assert list(labels[4:]) == [0, 0]
+
+
 def test_one_pass_of_sgd_in_minibatches_moves_by_every_example_once():
     adapted = adapt(linear, optax.sgd(1.0), num_steps=3, batch_size=2)
     np.testing.assert_allclose(adapted, -3 * BATCH.mean(), rtol=1e-12)

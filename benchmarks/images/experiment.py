@@ -59,15 +59,39 @@ def make_experiment(protocol: Protocol, algorithm: str, splits: Splits, key: jax
     return Experiment(
         protocol,
         algorithm,
-        ALGORITHMS[algorithm](loss_fn, inner, num_steps=protocol.inner_steps, batch_size=protocol.inner_batch or None),
-        jax_meta.transfer(loss_fn, inner, num_steps=protocol.test_steps, batch_size=protocol.test_batch or None),
-        make_outer(protocol),
+        make_learner(protocol, algorithm, loss_fn, inner),
+        make_tester(protocol, algorithm, loss_fn, inner),
+        make_outer(protocol, algorithm),
         model.init(key, image),
         loss_fn,
         jax_meta.transduction(model.apply),
         samplers,
         1 if jax.default_backend() == "cpu" and protocol.model != "dense" else None,
     )
+
+
+def make_learner(
+    protocol: Protocol, algorithm: str, loss_fn: LossFn, inner: optax.GradientTransformation
+) -> MetaLearner:
+    """The meta-learner as it trains."""
+    options: dict[str, Any] = {"num_steps": protocol.inner_steps, "batch_size": protocol.inner_batch or None}
+    if protocol.inner_order == "balanced":  # which Reptile's protocols alone ask for
+        options["order"] = jax_meta.balanced
+    factory = jax_meta.carried_reptile if carries_state(protocol, algorithm) else ALGORITHMS[algorithm]
+    return factory(loss_fn, inner, **options)
+
+
+def make_tester(
+    protocol: Protocol, algorithm: str, loss_fn: LossFn, inner: optax.GradientTransformation
+) -> MetaLearner:
+    """The meta-learner as it adapts at validation and test."""
+    factory = jax_meta.carried_reptile if carries_state(protocol, algorithm) else jax_meta.transfer
+    return factory(loss_fn, inner, num_steps=protocol.test_steps, batch_size=protocol.test_batch or None)
+
+
+def carries_state(protocol: Protocol, algorithm: str) -> bool:
+    """Whether the inner optimizer's state is carried from task to task: by Reptile alone."""
+    return algorithm == "reptile" and protocol.inner_state == "carried"
 
 
 def load(protocol: Protocol, folder: Path, *, download: bool, seed: int) -> Splits:
@@ -101,13 +125,15 @@ def make_inner(protocol: Protocol) -> optax.GradientTransformation:
     return optax.sgd(protocol.inner_learning_rate)
 
 
-def make_outer(protocol: Protocol) -> optax.GradientTransformation:
+def make_outer(protocol: Protocol, algorithm: str) -> optax.GradientTransformation:
     """The outer optimizer, with its schedule and clip."""
     rate: Any = protocol.outer_learning_rate
     if protocol.outer_decay == "linear":
         rate = optax.linear_schedule(rate, 0.0, protocol.steps)
     optimizer = optax.adam(rate) if protocol.outer_optimizer == "adam" else optax.sgd(rate)
-    return optax.chain(optax.clip(protocol.clip), optimizer) if protocol.clip else optimizer
+    if protocol.clip:
+        optimizer = optax.chain(optax.clip(protocol.clip), optimizer)
+    return jax_meta.carry_state(optimizer) if carries_state(protocol, algorithm) else optimizer
 
 
 def make_samplers(protocol: Protocol, algorithm: str, splits: Splits) -> dict[str, Sampler]:
