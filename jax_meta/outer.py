@@ -5,9 +5,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from jax_meta.base import MetaLearner, Metrics, Params, Sampler, Task, TrainState
 from jax_meta.checks import check_finite, check_num_steps, check_task_batch_size, check_tasks
+from jax_meta.devices import mean_over_devices, replicate
 
 SAMPLE_AHEAD_BYTES = 2**20
 """`fit` samples the tasks of as many meta-steps at once as fit in this: one large draw costs less than many small."""
@@ -20,6 +22,7 @@ def meta_gradient(
     key: jax.Array,
     *,
     task_batch_size: int | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[Params, Metrics]:
     """The mean of `learner.gradient` over tasks.
 
@@ -30,33 +33,59 @@ def meta_gradient(
         key: randomness, split over the tasks.
         task_batch_size: tasks at a time, a divisor of `num_tasks`: it bounds memory and changes nothing else.
             Default: all at once. Convolutional networks are fastest on CPU with 1.
+        mesh: devices, along an axis named "tasks", each of which takes its share of the tasks; `task_batch_size` then
+            divides that share. The result is the same to rounding. Default: one device.
 
     Returns:
         The mean gradient, with the structure of `meta_params`, and the mean of each metric.
 
     Raises:
         ValueError: if support and query differ in structure or in the shape of an example, if the leaves disagree about
-            `num_tasks`, or if `task_batch_size` does not divide it.
+            `num_tasks`, if `task_batch_size` does not divide it, or if the mesh has no axis "tasks".
     """
     num_tasks = check_tasks(tasks)
+    keys = jax.random.split(key, num_tasks)
+    if mesh is None:
+        return mean_gradient(learner, task_batch_size, meta_params, tasks, keys)
+    return mean_over_devices(partial(mean_gradient, learner, task_batch_size), mesh, meta_params, tasks, keys)
+
+
+def mean_gradient(
+    learner: MetaLearner,
+    task_batch_size: int | None,
+    meta_params: Params,
+    tasks: Task,
+    keys: jax.Array,
+    weights: jax.Array | None = None,
+) -> tuple[Params, Metrics]:
+    """`meta_gradient` on one device, given a key for each task and perhaps a weight, by default 1."""
+    num_tasks = len(keys)
     check_task_batch_size(task_batch_size, num_tasks)
 
-    keys = jax.random.split(key, num_tasks)
-
-    def batch_mean(tasks, keys):
+    def batch_mean(tasks, keys, weights):
         if len(keys) == 1:  # a vmap over one task would cost a quarter of the speed when `fit` is mapped over seeds
-            return learner.gradient(meta_params, jax.tree.map(lambda leaf: leaf[0], tasks), keys[0])
+            gradients = learner.gradient(meta_params, jax.tree.map(lambda leaf: leaf[0], tasks), keys[0])
+            return gradients if weights is None else optax.tree.scale(weights[0], gradients)
         gradients = jax.vmap(learner.gradient, in_axes=(None, 0, 0))(meta_params, tasks, keys)
-        return jax.tree.map(lambda leaf: leaf.mean(axis=0).astype(leaf.dtype), gradients)
+        return jax.tree.map(partial(weighted_mean, weights), gradients)
 
     if task_batch_size is None or task_batch_size == num_tasks:
-        return batch_mean(tasks, keys)
+        return batch_mean(tasks, keys, weights)
 
     num_batches = num_tasks // task_batch_size
-    batches = jax.tree.map(lambda leaf: leaf.reshape(num_batches, task_batch_size, *leaf.shape[1:]), (tasks, keys))
+    batches = jax.tree.map(
+        lambda leaf: leaf.reshape(num_batches, task_batch_size, *leaf.shape[1:]), (tasks, keys, weights)
+    )
     zeros = optax.tree.zeros_like(jax.eval_shape(batch_mean, *jax.tree.map(lambda leaf: leaf[0], batches)))
     total, _ = jax.lax.scan(lambda total, batch: (optax.tree.add(total, batch_mean(*batch)), None), zeros, batches)
     return jax.tree.map(lambda leaf: (leaf / num_batches).astype(leaf.dtype), total)
+
+
+def weighted_mean(weights: jax.Array | None, values: jax.Array) -> jax.Array:
+    """The mean of `values` over the leading axis, in their own dtype, each times its weight if there are weights."""
+    if weights is not None:
+        values = values * weights.reshape(-1, *[1] * (values.ndim - 1))
+    return values.mean(axis=0).astype(values.dtype)
 
 
 def init(learner: MetaLearner, optimizer: optax.GradientTransformation, params: Params, key: jax.Array) -> TrainState:
@@ -82,13 +111,14 @@ def train_step(
     tasks: Task,
     *,
     task_batch_size: int | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One meta-step: the mean meta-gradient over `tasks`, into `optimizer`.
 
     Args and errors are those of `meta_gradient`. Returns the next state and the mean of each metric over the tasks.
     """
     _, key = step_keys(state.key, state.step)
-    gradient, metrics = meta_gradient(learner, state.params, tasks, key, task_batch_size=task_batch_size)
+    gradient, metrics = meta_gradient(learner, state.params, tasks, key, task_batch_size=task_batch_size, mesh=mesh)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(params, opt_state, state.key, state.step + 1), metrics
@@ -109,6 +139,7 @@ def fit(
     num_steps: int,
     num_tasks: int = 1,
     task_batch_size: int | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Meta-trains for `num_steps` meta-steps, compiled as one `lax.scan`.
 
@@ -125,6 +156,7 @@ def fit(
         num_steps: meta-steps to take, 0 or more.
         num_tasks: tasks a meta-step, the meta-batch. Default: 1.
         task_batch_size: as in `meta_gradient`.
+        mesh: as in `meta_gradient`. The tasks of a seed are the same on any number of devices, and each draws its own.
 
     Returns:
         The state after the last step, and the metrics of every step, each `[num_steps]`.
@@ -137,7 +169,8 @@ def fit(
     check_num_steps(num_steps)
     if not isinstance(sample_tasks, jax.tree_util.Partial):
         sample_tasks = jax.tree_util.Partial(sample_tasks)
-    state, history = _fit(learner, optimizer, sample_tasks, state, num_steps, num_tasks, task_batch_size)
+    sample_tasks, state = replicate((sample_tasks, state), mesh)
+    state, history = _fit(learner, optimizer, sample_tasks, state, num_steps, num_tasks, task_batch_size, mesh)
     check_finite(history, first_step=state.step - num_steps)
     return state, history
 
@@ -149,6 +182,7 @@ def fit_tasks(
     state: TrainState,
     *,
     task_batch_size: int | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Takes one meta-step on each entry of `tasks`, in order: `fit` for tasks that are at hand.
 
@@ -158,28 +192,30 @@ def fit_tasks(
         tasks: leaves `[num_steps, num_tasks, examples, ...]`.
         state: from `jax_meta.init`, or from an earlier call.
         task_batch_size: as in `meta_gradient`.
+        mesh: as in `meta_gradient`.
 
     Returns and raises as `fit` does.
     """
     num_steps = jax.tree.leaves(tasks)[0].shape[0]
-    state, history = _fit_tasks(learner, optimizer, tasks, state, task_batch_size)
+    tasks, state = replicate((tasks, state), mesh)
+    state, history = _fit_tasks(learner, optimizer, tasks, state, task_batch_size, mesh)
     check_finite(history, first_step=state.step - num_steps)
     return state, history
 
 
-@partial(jax.jit, static_argnums=(0, 1, 4))
-def _fit_tasks(learner, optimizer, tasks, state, task_batch_size):
-    step = partial(train_step, learner, optimizer, task_batch_size=task_batch_size)
+@partial(jax.jit, static_argnums=(0, 1, 4, 5))
+def _fit_tasks(learner, optimizer, tasks, state, task_batch_size, mesh):
+    step = partial(train_step, learner, optimizer, task_batch_size=task_batch_size, mesh=mesh)
     return jax.lax.scan(step, state, tasks)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 4, 5, 6))
-def _fit(learner, optimizer, sample_tasks, state, num_steps, num_tasks, task_batch_size):
+@partial(jax.jit, static_argnums=(0, 1, 4, 5, 6, 7))
+def _fit(learner, optimizer, sample_tasks, state, num_steps, num_tasks, task_batch_size, mesh):
     def sample(step):
         return sample_tasks(step_keys(state.key, step)[0], num_tasks)
 
     def block(state, steps):
-        return _fit_tasks(learner, optimizer, jax.vmap(sample)(steps), state, task_batch_size)
+        return _fit_tasks(learner, optimizer, jax.vmap(sample)(steps), state, task_batch_size, mesh)
 
     size = steps_sampled_ahead(jax.eval_shape(sample, state.step), num_steps)
     steps = state.step + jnp.arange(num_steps, dtype=state.step.dtype)

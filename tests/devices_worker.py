@@ -1,0 +1,69 @@
+"""Run by test_devices.py in a process of its own, which has eight CPU devices: prints differences from one device."""
+
+import json
+
+import jax
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_enable_x64", True)
+
+import numpy as np  # noqa: E402
+import optax  # noqa: E402
+
+import jax_meta  # noqa: E402
+from learners import sines  # noqa: E402
+
+KEY = jax.random.key(0)
+PROBLEM = sines()
+OUTER = optax.adam(1e-2)
+
+
+def make_mesh(devices, **options):
+    return jax.make_mesh((devices,), ("tasks",), devices=jax.devices()[:devices], **options)
+
+
+def difference(left, right):
+    pairs = zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
+    return max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in pairs)
+
+
+def trained(num_tasks, learner=None, **options):
+    learner = learner or jax_meta.maml(PROBLEM.loss_fn, optax.sgd(0.05), num_steps=1)
+    state = jax_meta.init(learner, OUTER, PROBLEM.params, KEY)
+    state, history = jax_meta.fit(
+        learner, OUTER, PROBLEM.sample_tasks, state, num_steps=4, num_tasks=num_tasks, **options
+    )
+    return state, (state.params, history)
+
+
+def main():
+    """Prints a line of JSON."""
+    report = {}
+    for num_tasks in (8, 5):  # which the devices divide, and which they do not
+        _, alone = trained(num_tasks)
+        for devices in (1, 2, 4, 8):
+            _, together = trained(num_tasks, mesh=make_mesh(devices))
+            report[f"{num_tasks} tasks on {devices}"] = difference(together, alone)
+    _, alone = trained(8)
+    report["one at a time"] = difference(trained(8, mesh=make_mesh(4), task_batch_size=1)[1], alone)
+    weights = jax.sharding.Mesh(np.array(jax.devices()).reshape(4, 2), ("tasks", "weights"))
+    report["another axis"] = difference(trained(8, mesh=weights)[1], alone)
+    reptile = jax_meta.reptile(PROBLEM.loss_fn, optax.sgd(0.05), num_steps=3, batch_size=2)
+    report["reptile"] = difference(trained(8, reptile, mesh=make_mesh(4))[1], trained(8, reptile)[1])
+
+    state, _ = trained(8, mesh=make_mesh(4))
+    report["devices of the result"] = len(jax.tree.leaves(state.params)[0].devices())
+    learner = jax_meta.maml(PROBLEM.loss_fn, optax.sgd(0.05), num_steps=1)
+    tasks = PROBLEM.sample_tasks(KEY, 8)
+    gradients = [
+        jax_meta.meta_gradient(learner, PROBLEM.params, tasks, KEY, mesh=mesh) for mesh in (None, make_mesh(8))
+    ]
+    report["meta_gradient"] = difference(*gradients)
+    compiled = jax.jit(lambda tasks: jax_meta.meta_gradient(learner, PROBLEM.params, tasks, KEY, mesh=make_mesh(8)))
+    shares = compiled.lower(tasks).compile().as_text()
+    report["tasks on a device"] = "f64[1,5,1]" in shares and "f64[8,6," not in shares
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
