@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jax_meta import Task
 
@@ -45,69 +46,51 @@ def naive_loss(ways: int, filters: int) -> Callable[..., jax.Array]:
 
 def naive_meta_gradient(loss: Callable[..., jax.Array], learning_rate: float, steps: int) -> Callable[..., Any]:
     """`(params, tasks) -> meta-gradient`: a scan over inner steps, a vmap over tasks."""
+    value_and_gradient = naive_value_and_gradient(loss, learning_rate, steps)
+    return lambda params, tasks: value_and_gradient(params, tasks)[1]
 
-    def query_loss(params, task):
+
+def naive_value_and_gradient(
+    loss: Callable[..., jax.Array], learning_rate: float, steps: int, *, second_order: bool = True
+) -> Callable[..., Any]:
+    """`(params, tasks) -> (mean query loss, meta-gradient)`, that of first-order MAML if asked for."""
+
+    def adapt(params, support):
         def inner_step(params, _):
-            gradient = jax.grad(loss)(params, *task.support)
+            gradient = jax.grad(loss)(params, *support)
             return jax.tree.map(lambda leaf, slope: leaf - learning_rate * slope, params, gradient), None
 
-        adapted, _ = jax.lax.scan(inner_step, params, None, length=steps)
-        return loss(adapted, *task.query)
+        return jax.lax.scan(inner_step, params, None, length=steps)[0]
 
-    def meta_gradient(params, tasks):
-        gradients = jax.vmap(jax.grad(query_loss), (None, 0))(params, tasks)
-        return jax.tree.map(lambda leaf: leaf.mean(0), gradients)
+    def task_gradient(params, task):
+        if second_order:
+            return jax.value_and_grad(lambda params: loss(adapt(params, task.support), *task.query))(params)
+        return jax.value_and_grad(loss)(adapt(params, task.support), *task.query)
 
-    return meta_gradient
+    def value_and_gradient(params, tasks):
+        return jax.tree.map(lambda leaf: leaf.mean(0), jax.vmap(task_gradient, (None, 0))(params, tasks))
+
+    return value_and_gradient
 
 
 def torch_meta_gradient(params: Any, tasks: Task, learning_rate: float, steps: int) -> Callable[[], Any]:
     """PyTorch's meta-gradient of the same tasks, as a function without arguments; its leaves are as in `params`."""
-    import torch
     from torch.nn import functional
 
-    leaves, structure = jax.tree.flatten(params)
+    from comparison.plain_torch import meta_gradient
+    from comparison.torch_models import conv4, from_torch, layer_order, tasks_to_torch, weight_list
 
-    def to_torch(leaf):
-        tensor = torch.tensor(np.array(leaf))
-        return tensor.permute(3, 2, 0, 1).contiguous() if tensor.ndim == 4 else tensor
-
-    weights = [to_torch(leaf).requires_grad_() for leaf in leaves]
-    order = {jax.tree_util.keystr(path): index for index, (path, _) in enumerate(jax.tree.leaves_with_path(params))}
-    blocks = [[order[f"['params']['ConvBlock_{block}']['{name}']"] for name in NAMES] for block in range(4)]
-    head = [order[f"['params']['Dense_0']['{name}']"] for name in ("kernel", "bias")]
-    ones = torch.ones_like(weights[blocks[0][1]], requires_grad=False)  # without a scale it has no second derivative
-    data = [batches_to_torch(torch, batch) for batch in tasks]
+    arrays = {name: np.array(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
+    weights, names = weight_list(arrays, "cpu"), sorted(arrays, key=layer_order)
+    support, query = ((np.array(inputs), np.array(labels, np.int64)) for inputs, labels in tasks)
+    tensors = tasks_to_torch((support, query), "cpu")
 
     def loss(weights, batch):
-        images, labels = batch
-        for kernel, bias in blocks:
-            images = functional.conv2d(images, weights[kernel], padding=1)
-            images = functional.batch_norm(images, None, None, ones, weights[bias], training=True)
-            images = functional.max_pool2d(functional.relu(images), 2)
-        features = images.permute(0, 2, 3, 1).reshape(len(images), -1)
-        return functional.cross_entropy(features @ weights[head[0]] + weights[head[1]], labels)
+        return functional.cross_entropy(conv4(weights, batch[0]), batch[1])
 
-    def meta_gradient():
-        totals = None
-        for support, query in zip(*data, strict=True):
-            adapted = weights
-            for _ in range(steps):
-                slopes = torch.autograd.grad(loss(adapted, support), adapted, create_graph=True)
-                adapted = [weight - learning_rate * slope for weight, slope in zip(adapted, slopes, strict=True)]
-            slopes = torch.autograd.grad(loss(adapted, query), weights)
-            totals = slopes if totals is None else [a + b for a, b in zip(totals, slopes, strict=True)]
-        means = [total / len(data[0]) for total in totals]
-        arrays = [mean.permute(2, 3, 1, 0).numpy() if mean.ndim == 4 else mean.numpy() for mean in means]
-        return jax.tree.unflatten(structure, arrays)
+    def run():
+        _, slopes = meta_gradient(loss, weights, tensors, learning_rate=learning_rate, steps=steps)
+        gradients = {name: from_torch(slope) for name, slope in zip(names, slopes, strict=True)}
+        return unflatten_dict(gradients, sep="/")
 
-    return meta_gradient
-
-
-NAMES = ("Convolution_0']['kernel", "BatchNorm_0']['bias")
-
-
-def batches_to_torch(torch: Any, batch: tuple[jax.Array, jax.Array]) -> list[tuple[Any, Any]]:
-    """Each task's images, `[examples, channels, height, width]` as PyTorch has them, and labels."""
-    images, labels = (torch.tensor(np.array(leaf)) for leaf in batch)
-    return list(zip(images.permute(0, 1, 4, 2, 3).contiguous(), labels.long(), strict=True))
+    return run

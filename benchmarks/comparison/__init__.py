@@ -1,0 +1,1 @@
+"""The same meta-training in other libraries, each in its own process: what `benchmarks/peers.py` runs."""

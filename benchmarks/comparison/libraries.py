@@ -1,0 +1,203 @@
+"""The libraries, each as its own documentation writes MAML; one that is missing fails when its peer is made."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from comparison.peer import Peer
+from comparison.torch_models import Step, adam, criterion, network, one_by_one, torch_peer
+from comparison.workloads import Tasks, Weights, Workload
+
+QueryLosses = Callable[[Tasks], Iterator[torch.Tensor]]
+"""Backpropagates the loss of each task into `.grad` of the network's weights, and yields it."""
+
+
+def task_loop_peer(
+    workload: Workload, weights: Weights, device: str, prepare: Callable[[nn.Module], QueryLosses]
+) -> Peer:
+    """A peer that adapts to one task after the other and sums their gradients in `.grad`."""
+
+    def start() -> Step:
+        module = network(workload, weights, device)
+        parameters = list(module.parameters())
+        optimizer, query_losses = adam(parameters), prepare(module)
+
+        def step(tasks: Tasks) -> torch.Tensor:
+            optimizer.zero_grad()
+            losses = [loss.detach() for loss in query_losses(tasks)]
+            for parameter in parameters:
+                assert parameter.grad is not None
+                parameter.grad /= workload.num_tasks
+            optimizer.step()
+            return torch.stack(losses).mean()
+
+        return step
+
+    return torch_peer(workload, device, start)
+
+
+def make_higher(workload: Workload, weights: Weights, device: str) -> Peer:
+    """`higher.innerloop_ctx`; in first order its fast weights are cut off, and their gradients are copied back."""
+    import higher
+
+    measure = criterion(workload)
+
+    def prepare(module: nn.Module) -> QueryLosses:
+        inner = torch.optim.SGD(module.parameters(), lr=workload.learning_rate)
+        options = {"copy_initial_weights": False, "track_higher_grads": workload.second_order}
+
+        def query_losses(tasks: Tasks) -> Iterator[torch.Tensor]:
+            for support, query in one_by_one(tasks):
+                with higher.innerloop_ctx(module, inner, **options) as (fast, inner_steps):
+                    for _ in range(workload.inner_steps):
+                        inner_steps.step(measure(fast(support[0]), support[1]))
+                    loss = measure(fast(query[0]), query[1])
+                    if workload.second_order:
+                        loss.backward()
+                    else:
+                        add_gradients(module, torch.autograd.grad(loss, list(fast.parameters())))
+                    yield loss
+
+        return query_losses
+
+    return task_loop_peer(workload, weights, device, prepare)
+
+
+def add_gradients(module: nn.Module, slopes: tuple[torch.Tensor, ...]) -> None:
+    """Adds to `.grad` of a network's weights."""
+    for parameter, slope in zip(module.parameters(), slopes, strict=True):
+        parameter.grad = slope if parameter.grad is None else parameter.grad + slope
+
+
+def make_learn2learn(workload: Workload, weights: Weights, device: str) -> Peer:
+    """`learn2learn.algorithms.MAML`: clone, adapt, backward."""
+    import learn2learn
+
+    measure = criterion(workload)
+
+    def prepare(module: nn.Module) -> QueryLosses:
+        maml = learn2learn.algorithms.MAML(module, lr=workload.learning_rate, first_order=not workload.second_order)
+
+        def query_losses(tasks: Tasks) -> Iterator[torch.Tensor]:
+            for support, query in one_by_one(tasks):
+                learner = maml.clone()
+                for _ in range(workload.inner_steps):
+                    learner.adapt(measure(learner(support[0]), support[1]))
+                loss = measure(learner(query[0]), query[1])
+                loss.backward()
+                yield loss
+
+        return query_losses
+
+    return task_loop_peer(workload, weights, device, prepare)
+
+
+def make_torchopt(workload: Workload, weights: Weights, device: str) -> Peer:
+    """`torchopt.MetaSGD`; in first order, which it does not have, the functional `torchopt.sgd`."""
+    import torchopt
+
+    measure = criterion(workload)
+
+    def prepare(module: nn.Module) -> QueryLosses:
+        inner = torchopt.MetaSGD(module, lr=workload.learning_rate)
+
+        def query_losses(tasks: Tasks) -> Iterator[torch.Tensor]:
+            weights = torchopt.extract_state_dict(module, by="reference", detach_buffers=True)
+            inner_state = torchopt.extract_state_dict(inner, by="reference")
+            for support, query in one_by_one(tasks):
+                for _ in range(workload.inner_steps):
+                    inner.step(measure(module(support[0]), support[1]))
+                loss = measure(module(query[0]), query[1])
+                torchopt.recover_state_dict(module, weights)
+                torchopt.recover_state_dict(inner, inner_state)
+                loss.backward()
+                yield loss
+
+        return query_losses
+
+    def prepare_first_order(module: nn.Module) -> QueryLosses:
+        inner, names = torchopt.sgd(lr=workload.learning_rate), [name for name, _ in module.named_parameters()]
+
+        def loss_of(weights: tuple[torch.Tensor, ...], batch: Any) -> torch.Tensor:
+            named = dict(zip(names, weights, strict=True))
+            return measure(torch.func.functional_call(module, named, (batch[0],)), batch[1])
+
+        def query_losses(tasks: Tasks) -> Iterator[torch.Tensor]:
+            for support, query in one_by_one(tasks):
+                weights = tuple(module.parameters())
+                state = inner.init(weights)
+                for _ in range(workload.inner_steps):
+                    slopes = torch.autograd.grad(loss_of(weights, support), weights)
+                    updates, state = inner.update(slopes, state, inplace=False)
+                    weights = torchopt.apply_updates(weights, updates, inplace=False)
+                loss = loss_of(weights, query)
+                loss.backward()
+                yield loss
+
+        return query_losses
+
+    return task_loop_peer(workload, weights, device, prepare if workload.second_order else prepare_first_order)
+
+
+def make_parallel_metalearn(workload: Workload, weights: Weights, device: str) -> Peer:
+    """`metalearn.algorithms.MAML` with its default backend, `vmap`, over all tasks at once."""
+    from metalearn.algorithms import MAML
+    from metalearn.inner_optimizers import InnerSGD
+    from metalearn.loss.base import BaseLoss
+
+    measure = criterion(workload)
+
+    class Loss(BaseLoss):
+        """Its loss of a dictionary of outputs and a dictionary of targets, without a metric."""
+
+        def forward(self, out_dict, targets, model_states=None, **options):
+            """The loss twice, since a metric is expected."""
+            loss = measure(out_dict["logits"], targets["labels"])
+            return loss, loss.detach()
+
+    def start() -> Step:
+        module = AdaptedWhole(network(workload, weights, device))
+        inner = InnerSGD(
+            module.get_fast_weights(),
+            first_order=not workload.second_order,
+            inner_lr=workload.learning_rate,
+            max_inner_steps=workload.inner_steps,
+            learn_lr=False,
+        )
+        algorithm = MAML(
+            model=module,
+            optimizer=adam(module.parameters()),
+            inner_optimizer=inner,
+            support_loss_fn=Loss(),
+            inner_steps=workload.inner_steps,
+            chunk_size=workload.num_tasks,
+            device=torch.device(device),
+        )
+
+        def step(tasks: Tasks) -> torch.Tensor:
+            (inputs, targets), (query_inputs, query_targets) = tasks
+            batch = (inputs, {"labels": targets}, query_inputs, {"labels": query_targets})
+            return algorithm.step(iter([batch]), training=True)[0]
+
+        return step
+
+    return torch_peer(workload, device, start)
+
+
+class AdaptedWhole(nn.Module):
+    """What parallel-metalearn expects of a model, for a network whose weights are all adapted."""
+
+    def __init__(self, module: nn.Module) -> None:
+        """Around a network."""
+        super().__init__()
+        self.module = module
+
+    def forward(self, inputs: torch.Tensor, **options: Any) -> dict[str, Any]:
+        """The outputs by name."""
+        return {"logits": self.module(inputs), "buffers": {}}
+
+    def get_fast_weights(self) -> dict[str, torch.Tensor]:
+        """The weights that the inner loop adapts, by name."""
+        return dict(self.named_parameters())

@@ -1,0 +1,166 @@
+"""The tables, the file of results and the figure of `benchmarks/peers.py`."""
+
+import importlib.metadata
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from comparison.measure import Record, ratio
+from comparison.peer import Entry
+from report import environment, markdown_table, rounded, write_json, write_text
+
+Records = Mapping[str, Mapping[str, Record]]
+"""Workload, then peer."""
+COLOURS = {"ours": "C3", "jax": "C0", "compiled": "C1", "eager": "0.5"}
+KINDS = {"ours": "jax_meta", "jax": "plain JAX", "compiled": "PyTorch, compiled", "eager": "PyTorch, eager"}
+RIVALS = {
+    "best of all peers": ("jax", "compiled", "eager"),
+    "best of plain JAX": ("jax",),
+    "best of eager PyTorch": ("eager",),
+    "torch.compile": ("compiled",),
+}
+"""What `jax_meta` is compared with: the kinds of peers, by title."""
+
+
+def write_results(output: Path, records: Records, peers: Mapping[str, Entry], settings: Mapping[str, Any]) -> None:
+    """Writes results.json, table.md and peers.png, with what has been measured so far."""
+    devices = [record["device"] for row in records.values() for record in row.values() if "device" in record]
+    content = {
+        **environment(),
+        "devices": sorted(set(devices)),
+        **settings,
+        "peer_versions": versions(peers),
+        "peers": {name: entry.label for name, entry in peers.items()},
+        "workloads": {
+            workload: {
+                "ratios_of_jax_meta": {title: best_rival(row, peers, kinds) for title, kinds in RIVALS.items()},
+                "peers": {name: rounded_record(record) for name, record in row.items()},
+            }
+            for workload, row in records.items()
+        },
+    }
+    write_json(output / "results.json", content)
+    write_text(output / "table.md", tables(records, peers))
+    draw(records, peers).savefig(output / "peers.png")
+
+
+def versions(peers: Mapping[str, Entry]) -> dict[str, str]:
+    """Of every package that the peers need and that is installed."""
+    packages = sorted({package for entry in peers.values() for package in entry.install.split()})
+    found = {}
+    for package in packages:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def rounded_record(record: Record) -> Record:
+    """Seconds and losses to a few digits."""
+    return {
+        name: value if name in ("status", "device", "steps_a_turn") else rounded(value)
+        for name, value in record.items()
+    }
+
+
+def best_rival(row: Mapping[str, Record], peers: Mapping[str, Entry], kinds: tuple[str, ...]) -> Record | None:
+    """The fastest peer of these kinds, and how many times as fast `jax_meta` is; None where one was not measured."""
+    measured = {name: record for name, record in row.items() if record["status"] == "measured"}
+    candidates = [name for name in measured if peers[name].kind in kinds]
+    ours = [name for name in measured if peers[name].kind == "ours"]
+    if not candidates or not ours:
+        return None
+    best = max(candidates, key=lambda name: measured[name]["median"])
+    return {"peer": best, "ratio": ratio(row, ours[0], best)}
+
+
+def tables(records: Records, peers: Mapping[str, Entry]) -> str:
+    """Markdown: speed, then ratios, for each kind of gradient; seconds before the first turn; who took no part."""
+    parts = []
+    for title, first_order in (("Second order", False), ("First order", True)):
+        chosen = {name: row for name, row in records.items() if name.endswith("-first-order") == first_order}
+        if chosen:
+            parts += [speed_table(title, chosen, peers), ratio_table(title, chosen, peers)]
+    parts.append(start_table(records, peers))
+    reasons = {
+        f"- {peers[name].label}, {workload}: {record['status']}"
+        for workload, row in records.items()
+        for name, record in row.items()
+        if record["status"] not in ("measured", "waiting")
+    }
+    return "\n".join(parts) + ("\n" + "\n".join(sorted(reasons)) + "\n" if reasons else "")
+
+
+def speed_table(title: str, records: Records, peers: Mapping[str, Entry]) -> str:
+    """Medians of meta-steps a second."""
+    rows = [[entry.label, *(cell(row[name]) for row in records.values())] for name, entry in peers.items()]
+    return markdown_table([f"{title}, meta-steps/s", *map(short_name, records)], rows)
+
+
+def cell(record: Record) -> str:
+    """A median, or the first word of why there is none."""
+    if record["status"] == "measured":
+        return f"{rounded(record['median'], 3):,.12g}"
+    return record["status"].split(":")[0]
+
+
+def ratio_table(title: str, records: Records, peers: Mapping[str, Entry]) -> str:
+    """How many times as fast `jax_meta` is as the best peer of each kind."""
+    rows = []
+    for title_of_rival, kinds in RIVALS.items():
+        found = [best_rival(row, peers, kinds) for row in records.values()]
+        rows.append([title_of_rival, *("" if best is None else f"{best['ratio']:.3g} x" for best in found)])
+    return markdown_table([f"{title}, jax_meta against", *map(short_name, records)], rows)
+
+
+def start_table(records: Records, peers: Mapping[str, Entry]) -> str:
+    """Seconds before the first turn: the largest of all workloads."""
+    rows = []
+    for name, entry in peers.items():
+        known = [row[name] for row in records.values() if "first_call_seconds" in row[name]]
+        largest = (
+            max((record[key] for record in known), default=None) for key in ("startup_seconds", "first_call_seconds")
+        )
+        rows.append([entry.label, *("" if value is None else f"{value:.1f}" for value in largest)])
+    return markdown_table(["Apart from that, at most", "start, s", "compile and first calls, s"], rows)
+
+
+def short_name(workload: str) -> str:
+    """The name of a workload in its table."""
+    return workload.removesuffix("-first-order")
+
+
+def draw(records: Records, peers: Mapping[str, Entry]) -> Figure:
+    """A panel for each workload: meta-steps a second of each peer, on a logarithmic axis."""
+    columns = min(len(records), 5)
+    rows = -(-len(records) // columns)
+    size = (2.3 + 2.2 * columns, 0.9 + rows * (0.7 + 0.22 * len(peers)))
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for panel in panels.flat[len(records) :]:
+        panel.set_axis_off()
+    for panel, (workload, row) in zip(panels.flat, records.items(), strict=False):
+        draw_panel(panel, row, peers)
+        panel.set_title(workload.replace("-first-order", "\nfirst order"), fontsize=9)
+    for kind in {entry.kind: None for entry in peers.values()}:
+        panels[0, 0].plot([], [], "o", color=COLOURS.get(kind), label=KINDS.get(kind, kind))
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8, title="meta-steps a second", title_fontsize=9)
+    return figure
+
+
+def draw_panel(panel: Axes, row: Mapping[str, Record], peers: Mapping[str, Entry]) -> None:
+    """One workload; a peer that was not measured has a row without a point."""
+    for place, (name, entry) in enumerate(peers.items()):
+        if row[name]["status"] == "measured":
+            point = (row[name]["median"], place)
+            panel.plot(*point, "o", color=COLOURS.get(entry.kind))
+            panel.annotate(cell(row[name]), point, (0, 4), textcoords="offset points", fontsize=7, ha="center")
+    panel.set_xscale("log")
+    panel.margins(x=0.25)
+    panel.set_yticks(range(len(peers)), [entry.label for entry in peers.values()], fontsize=8)
+    panel.set_ylim(len(peers) - 0.5, -0.7)
+    panel.tick_params(axis="x", labelsize=7)
+    panel.grid(axis="x", alpha=0.3)

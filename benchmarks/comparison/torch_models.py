@@ -1,0 +1,147 @@
+"""The networks in PyTorch, as functions of a list of weights and as modules, and what all PyTorch peers share."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from comparison.peer import Peer
+from comparison.workloads import OUTER_LEARNING_RATE, Tasks, Weights, Workload, task_source
+
+Step = Callable[[Tasks], torch.Tensor]
+"""One meta-step on tasks that are tensors; it returns the mean query loss."""
+Loss = Callable[[Sequence[torch.Tensor], tuple[torch.Tensor, torch.Tensor]], torch.Tensor]
+"""`(weights, (inputs, targets)) -> loss` for one task."""
+
+
+def mlp(weights: Sequence[torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+    """The perceptron with ReLU, from the weight and bias of each layer."""
+    for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
+        inputs = functional.relu(functional.linear(inputs, weight, bias))
+    return functional.linear(inputs, *weights[-2:])
+
+
+def conv4(weights: Sequence[torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+    """`jax_meta.models.Conv4`, from the kernel and bias of each block and the weight and bias of the linear layer."""
+    for kernel, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
+        images = functional.conv2d(images, kernel, padding=1)
+        images = functional.max_pool2d(functional.relu(batch_norm(images, bias)), 2)
+    return functional.linear(images.permute(0, 2, 3, 1).flatten(1), *weights[-2:])
+
+
+def batch_norm(images: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Normalises by the statistics of the batch and adds a bias; without a scale it would lack a second derivative."""
+    scale = torch.ones_like(bias, requires_grad=False)
+    return functional.batch_norm(images, None, None, scale, bias, training=True)
+
+
+class BatchNorm(nn.Module):
+    """`batch_norm` as a layer."""
+
+    def __init__(self, features: int) -> None:
+        """Bias 0."""
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(features))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """`[examples, features, height, width]` to the same."""
+        return batch_norm(images, self.bias)
+
+
+class Flatten(nn.Module):
+    """Features in the order of `jax_meta.models.Conv4`: channels last."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """`[examples, channels, height, width]` to `[examples, features]`."""
+        return images.permute(0, 2, 3, 1).flatten(1)
+
+
+def to_torch(array: np.ndarray) -> torch.Tensor:
+    """Kernels `[height, width, in, out]` to `[out, in, height, width]`, `[in, out]` to `[out, in]`; others stay."""
+    axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(array.ndim)
+    return torch.tensor(np.ascontiguousarray(array.transpose(axes) if axes else array))
+
+
+def from_torch(tensor: torch.Tensor) -> np.ndarray:
+    """The inverse of `to_torch`."""
+    axes = {4: (2, 3, 1, 0), 2: (1, 0)}.get(tensor.ndim)
+    array = tensor.detach().cpu().numpy()
+    return array.transpose(axes) if axes else array
+
+
+def layer_order(name: str) -> tuple[bool, str, bool]:
+    """Sorts the paths of weights: blocks before linear layers, each weight before its bias; after MLP's and Conv4's."""
+    return "Conv" not in name, name.split("/")[1], name.endswith("bias")
+
+
+def weight_list(weights: Weights, device: str) -> list[torch.Tensor]:
+    """Leaves that require gradients, in the order of the layers."""
+    return [to_torch(weights[name]).to(device).requires_grad_() for name in sorted(weights, key=layer_order)]
+
+
+def network(workload: Workload, weights: Weights, device: str) -> nn.Module:
+    """The network as a module with these weights, in their dtype."""
+    tensors = weight_list(weights, device)
+    layers: list[nn.Module] = []
+    for tensor in tensors[:-2:2]:
+        if workload.model == "conv4":
+            layers.append(nn.Conv2d(tensor.shape[1], len(tensor), 3, padding=1, bias=False))
+            layers += [BatchNorm(len(tensor)), nn.ReLU(), nn.MaxPool2d(2)]
+        else:
+            layers += [nn.Linear(tensor.shape[1], len(tensor)), nn.ReLU()]
+    layers += [Flatten()] if workload.model == "conv4" else []
+    layers.append(nn.Linear(tensors[-2].shape[1], len(tensors[-2])))
+    module = nn.Sequential(*layers).to(device, tensors[0].dtype)
+    with torch.no_grad():
+        for parameter, tensor in zip(module.parameters(), tensors, strict=True):
+            parameter.copy_(tensor)
+    return module
+
+
+def criterion(workload: Workload) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Mean squared error, or cross-entropy."""
+    return functional.mse_loss if workload.model == "mlp" else functional.cross_entropy
+
+
+def adam(weights: Sequence[torch.Tensor] | Iterator[torch.Tensor]) -> torch.optim.Optimizer:
+    """The outer optimizer, fused: on small networks it takes a third of the default one's time."""
+    return torch.optim.Adam(weights, lr=OUTER_LEARNING_RATE, fused=True)
+
+
+def tasks_to_torch(tasks: Tasks, device: str) -> Tasks:
+    """Tensors, with images as PyTorch has them: `[num_tasks, examples, channels, height, width]`."""
+
+    def convert(inputs: np.ndarray, targets: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        if inputs.ndim == 5:
+            inputs = np.ascontiguousarray(np.moveaxis(inputs, -1, 2))
+        return torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)
+
+    support, query = tasks
+    return convert(*support), convert(*query)
+
+
+def one_by_one(tasks: Tasks) -> Iterator[Tasks]:
+    """The tasks of a meta-step, one after the other."""
+    return (
+        ((support_inputs, support_targets), (query_inputs, query_targets))
+        for support_inputs, support_targets, query_inputs, query_targets in zip(*tasks[0], *tasks[1], strict=True)
+    )
+
+
+def torch_peer(workload: Workload, device: str, start: Callable[[], Step]) -> Peer:
+    """A peer that draws its tasks with NumPy; `start` returns a meta-step that begins at the given weights."""
+    draw, generator, running = task_source(workload), np.random.default_rng(0), start()
+
+    def losses(batches: Sequence[Tasks]) -> list[float]:
+        step = start()
+        return [float(step(tasks_to_torch(tasks, device))) for tasks in batches]
+
+    def run(num_steps: int) -> None:
+        for _ in range(num_steps):
+            running(tasks_to_torch(draw(generator), device))
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return Peer(losses, run)

@@ -1,0 +1,115 @@
+"""The tables and the figure of the benchmark of growth."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from report import markdown_table
+
+LABELS = {
+    "tasks": "tasks a meta-step",
+    "inner_steps": "inner steps",
+    "shots": "shots, and as many queries",
+    "width": "width of both hidden layers",
+}
+
+
+def make_tables(scans: dict[str, Any], split: dict[str, Any], profiles: dict[str, Any]) -> str:
+    """All tables, each under a line that says what it is."""
+    parts = [
+        "Exponents, fitted over the upper half of each range:\n\n" + exponent_table(scans),
+        "Every size:\n\n" + scan_table(scans),
+        "The parts of a meta-step, each the difference of two programs, µs:\n\n" + split_table(split),
+    ]
+    for name, column in (("part", "microseconds_by_part"), ("kind of operation", "microseconds_by_kind")):
+        if profiles:
+            parts.append(f"Shares of a traced run, by {name}:\n\n" + profile_table(profiles, name, column))
+    return "\n".join(parts)
+
+
+def exponent_table(scans: dict[str, Any]) -> str:
+    """One row for each quantity."""
+    header = ["varied", "from", "to", "µs a meta-step, least", "most", "fitted from", "exponent"]
+    rows = [
+        [
+            LABELS[name],
+            f"{scan['values'][0]:,}",
+            f"{scan['values'][-1]:,}",
+            f"{scan['microseconds'][0]:,.1f}",
+            f"{scan['microseconds'][-1]:,.1f}",
+            f"{scan['fit']['lowest']:,.0f}",
+            f"{scan['fit']['exponent']:.2f}",
+        ]
+        for name, scan in scans.items()
+    ]
+    return markdown_table(header, rows)
+
+
+def scan_table(scans: dict[str, Any]) -> str:
+    """One row for each size."""
+    header = ["varied", "value", "µs a meta-step", "exponent from the value before", "compile, s"]
+    rows = [
+        [LABELS[name], f"{value:,}", f"{microseconds:,.1f}", slope, f"{seconds:.2f}"]
+        for name, scan in scans.items()
+        for value, microseconds, slope, seconds in zip(
+            scan["values"],
+            scan["microseconds"],
+            ["", *(f"{slope:.2f}" for slope in scan["local_exponents"])],
+            scan["compile_seconds"],
+            strict=True,
+        )
+    ]
+    return markdown_table(header, rows)
+
+
+def split_table(split: dict[str, Any]) -> str:
+    """One row for each part, one column for each case: microseconds, and the share of the whole."""
+    parts = list(next(iter(split.values()))["microseconds_of_parts"])
+    wholes = {case: told["microseconds_of_programs"][parts[-1]] for case, told in split.items()}
+
+    def cell(case, part):
+        microseconds = split[case]["microseconds_of_parts"][part]
+        return f"{microseconds:,.1f} ({100 * microseconds / wholes[case]:.0f}%)"
+
+    rows = [[part, *(cell(case, part) for case in split)] for part in parts]
+    rows.append(["all", *(f"{whole:,.1f}" for whole in wholes.values())])
+    return markdown_table(["part", *split], rows)
+
+
+def profile_table(profiles: dict[str, Any], name: str, column: str) -> str:
+    """One row for each part or kind, one column for each case: the share of the operations' time."""
+    kinds = list(dict.fromkeys(kind for told in profiles.values() for kind in told[column]))
+    rows = [
+        [
+            kind,
+            *(f"{100 * told[column].get(kind, 0.0) / sum(told[column].values()):.0f}%" for told in profiles.values()),
+        ]
+        for kind in kinds
+    ]
+    rows.append(["operations a meta-step", *(f"{told['operations_a_meta_step']:.0f}" for told in profiles.values())])
+    return markdown_table([name, *profiles], rows)
+
+
+def draw(scans: dict[str, Any]) -> Figure:
+    """Time per meta-step against each quantity, with the fitted power law over the values it was fitted to."""
+    figure = Figure(figsize=(9.6, 7.2), dpi=110, layout="constrained")
+    panels = figure.subplots(2, 2, sharey=True).ravel()
+    for axes, (name, scan) in zip(panels, scans.items(), strict=True):
+        values, fit = np.array(scan["values"]), scan["fit"]
+        axes.loglog(values, scan["microseconds"], "o-", markersize=4, label="measured")
+        fitted = fit["constant"] * values ** fit["exponent"]
+        used = values >= fit["lowest"]
+        (line,) = axes.plot(values[used], fitted[used], "--", linewidth=2, label=f"exponent {fit['exponent']:.2f}")
+        axes.plot(values[~used], fitted[~used], ":", color=line.get_color(), linewidth=1)
+        axes.set_xlabel(LABELS[name])
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:,.0f}")
+            axis.set_minor_formatter("")
+        axes.grid(alpha=0.25, which="both")
+        axes.legend(loc="upper left")
+    lowest = min(min(scan["microseconds"]) for scan in scans.values())
+    panels[0].set_ylim(bottom=lowest / 1.5)
+    for axes in panels[::2]:
+        axes.set_ylabel("µs a meta-step")
+    return figure

@@ -1,0 +1,189 @@
+"""Time per meta-step as one quantity grows and the others stay, and the exponent of its growth."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jax_meta
+from convolutions.timing import Run, take_turns
+from jax_meta import LossFn, MetaLearner, TrainState
+from jax_meta.tasks import sinusoid
+
+LEARNING_RATE = 1e-3
+FIRST_GUESS = 100.0
+MOST_STEPS = 2**14
+
+
+class Setting(NamedTuple):
+    """A size of the problem; the defaults are the base around which one at a time is varied.
+
+    Attributes:
+        tasks: tasks a meta-step.
+        inner_steps: inner steps.
+        shots: support points, and as many queries.
+        width: of both hidden layers.
+    """
+
+    tasks: int = 4
+    inner_steps: int = 1
+    shots: int = 10
+    width: int = 40
+
+
+BASE = Setting()
+POWERS = Setting(tasks=1, inner_steps=1, shots=1, width=2)
+"""At most so does the work grow with each: a guess that keeps the first run of a setting short."""
+
+
+class Program(NamedTuple):
+    """A compiled call of `jax_meta.fit`.
+
+    Attributes:
+        run: calls it.
+        num_steps: its meta-steps.
+        compile_seconds: what compiling took.
+        compiled: what `jax.jit` made.
+    """
+
+    run: Run
+    num_steps: int
+    compile_seconds: float
+    compiled: Any
+
+
+class Fit(NamedTuple):
+    """The power law `constant * value**exponent`, fitted to values of `lowest` and above."""
+
+    exponent: float
+    constant: float
+    lowest: float
+
+
+def fit_exponent(values: Sequence[float], times: Sequence[float]) -> Fit:
+    """Least squares in the logarithms over the upper half of the range, in logarithms, and over two values at least."""
+    log_values, log_times = np.log(values), np.log(times)
+    order = np.argsort(log_values)
+    middle = (log_values.min() + log_values.max()) / 2
+    count = max(2, int((log_values >= middle - 1e-9).sum()))
+    upper = order[-count:]
+    exponent, intercept = np.polyfit(log_values[upper], log_times[upper], 1)
+    return Fit(float(exponent), float(np.exp(intercept)), float(np.asarray(values)[upper[0]]))
+
+
+def local_exponents(values: Sequence[float], times: Sequence[float]) -> list[float]:
+    """The slope between each pair of neighbours."""
+    return (np.diff(np.log(times)) / np.diff(np.log(values))).tolist()
+
+
+def make_problem(setting: Setting) -> tuple[LossFn, TrainState, Callable[..., Any]]:
+    """The loss, a state of MAML with Adam before the first meta-step, and the sampler."""
+    model = jax_meta.models.MLP(hidden=(setting.width, setting.width))
+    loss_fn = jax_meta.regression(model.apply)
+    learner, outer = make_maml(loss_fn, setting.inner_steps)
+    params = model.init(jax.random.key(0), jnp.zeros((1, 1)))
+    sample_tasks = partial(sinusoid.sample_tasks, shots=setting.shots, queries=setting.shots)
+    return loss_fn, jax_meta.init(learner, outer, params, jax.random.key(1)), sample_tasks
+
+
+def make_maml(loss_fn: LossFn, inner_steps: int) -> tuple[MetaLearner, optax.GradientTransformation]:
+    """Second-order MAML and its outer Adam."""
+    return jax_meta.maml(loss_fn, optax.sgd(LEARNING_RATE), num_steps=inner_steps), optax.adam(LEARNING_RATE)
+
+
+def compile_fit(
+    learner: MetaLearner,
+    outer: optax.GradientTransformation,
+    sample_tasks: Callable[..., Any],
+    state: TrainState,
+    *,
+    num_steps: int,
+    num_tasks: int,
+) -> Program:
+    """Compiles so many meta-steps of `jax_meta.fit`."""
+
+    def fit(state):
+        return jax_meta.fit(learner, outer, sample_tasks, state, num_steps=num_steps, num_tasks=num_tasks)
+
+    start = time.perf_counter()
+    compiled = jax.jit(fit).lower(state).compile()
+    return Program(lambda: compiled(state), num_steps, time.perf_counter() - start, compiled)
+
+
+def compile_setting(setting: Setting, num_steps: int) -> Program:
+    """Compiles MAML at this size."""
+    loss_fn, state, sample_tasks = make_problem(setting)
+    learner, outer = make_maml(loss_fn, setting.inner_steps)
+    return compile_fit(learner, outer, sample_tasks, state, num_steps=num_steps, num_tasks=setting.tasks)
+
+
+def steps_in(seconds: float, microseconds: float) -> int:
+    """How many meta-steps of so many microseconds fit in the seconds: a power of 2, which splits evenly in parts."""
+    fitting = max(1.0, min(MOST_STEPS, seconds * 1e6 / microseconds))
+    return int(2 ** np.floor(np.log2(fitting)))
+
+
+def time_once(program: Program) -> float:
+    """Microseconds a meta-step in one call, after one to warm up; FloatingPointError if it trained to NaN."""
+    _, history = jax.block_until_ready(program.run())
+    jax_meta.check_finite(history)
+    start = time.perf_counter()
+    jax.block_until_ready(program.run())
+    return (time.perf_counter() - start) / program.num_steps * 1e6
+
+
+def prepare(
+    scans: Mapping[str, Sequence[int]], seconds: float, report: Callable[[str], None]
+) -> dict[Setting, Program]:
+    """Compiles every setting with as many meta-steps as take up to `seconds`, guessed from the setting before it."""
+    programs: dict[Setting, Program] = {}
+    for name, values in scans.items():
+        guess, before = FIRST_GUESS, getattr(BASE, name)
+        for value in sorted(values):
+            setting = BASE._replace(**{name: value})
+            if setting in programs:
+                continue
+            guess *= max(1.0, value / before) ** getattr(POWERS, name)
+            programs[setting] = compile_setting(setting, steps_in(seconds, guess))
+            guess, before = time_once(programs[setting]), value
+            report(f"{name.replace('_', ' ')} {value:,}")
+    return programs
+
+
+def measure(programs: Mapping[Any, Program], repeats: int, report: Callable[[str], None]) -> dict[Any, float]:
+    """Median microseconds a meta-step of each program; all take turns."""
+
+    def announced(run):
+        report("")
+        return run()
+
+    seconds = take_turns({key: partial(announced, program.run) for key, program in programs.items()}, repeats)
+    return {key: seconds[key] / program.num_steps * 1e6 for key, program in programs.items()}
+
+
+def describe_scans(
+    scans: Mapping[str, Iterable[int]], programs: Mapping[Setting, Program], microseconds: Mapping[Setting, float]
+) -> dict[str, Any]:
+    """A record for each quantity that was varied."""
+    return {name: describe_scan(name, sorted(values), programs, microseconds) for name, values in scans.items()}
+
+
+def describe_scan(
+    name: str, values: Sequence[int], programs: Mapping[Setting, Program], microseconds: Mapping[Setting, float]
+) -> dict[str, Any]:
+    """Times, compile seconds and exponents of one scan."""
+    settings = [BASE._replace(**{name: value}) for value in values]
+    times = [microseconds[setting] for setting in settings]
+    return {
+        "values": list(values),
+        "microseconds": times,
+        "compile_seconds": [programs[setting].compile_seconds for setting in settings],
+        "meta_steps_in_a_turn": [programs[setting].num_steps for setting in settings],
+        "local_exponents": local_exponents(values, times),
+        "fit": fit_exponent(values, times)._asdict(),
+    }

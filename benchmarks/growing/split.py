@@ -1,0 +1,121 @@
+"""A meta-step taken apart: programs that are each `jax_meta.fit` with one part more, and the differences in time.
+
+All draw the same tasks, since `fit` draws them. Until a program computes a gradient its parameters stay as they are.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import optax
+
+import jax_meta
+from growing.scaling import (
+    FIRST_GUESS,
+    LEARNING_RATE,
+    Program,
+    Setting,
+    compile_fit,
+    compile_setting,
+    make_maml,
+    make_problem,
+    steps_in,
+    time_once,
+)
+from jax_meta import LossFn, MetaLearner
+
+CASES = (Setting(tasks=1), Setting(tasks=25), Setting(tasks=25, inner_steps=5))
+PARTS = (
+    "drawing the tasks",
+    "query loss, forward",
+    "inner steps on the support set",
+    "back through all of it, and a plain update",
+    "Adam instead of the plain update",
+)
+Nested = tuple[MetaLearner, optax.GradientTransformation]
+
+
+def nested_learners(loss_fn: LossFn, inner_steps: int) -> dict[str, Nested]:
+    """Learner and outer optimizer of each program, by the part that it adds to the one before.
+
+    The first two have the sum of the support set among their metrics, so that it is drawn.
+    """
+    maml, adam = make_maml(loss_fn, inner_steps)
+    nothing = optax.set_to_zero()
+
+    def draw(params, task, key):
+        return {"loss": total(task.query), "support": total(task.support)}
+
+    def query_loss(params, task, key):
+        return {"loss": loss_fn(params, task.query, key)[0], "support": total(task.support)}
+
+    def adapted_loss(params, task, key):
+        adapt_key, loss_key = jax.random.split(key)
+        return loss_fn(maml.adapt(params, task.support, adapt_key), task.query, loss_key)[1]
+
+    def without_gradient(metrics):
+        return maml._replace(gradient=lambda *inputs: (optax.tree.zeros_like(inputs[0]), metrics(*inputs)))
+
+    programs = (
+        (without_gradient(draw), nothing),
+        (without_gradient(query_loss), nothing),
+        (without_gradient(adapted_loss), nothing),
+        (maml, optax.sgd(LEARNING_RATE)),
+        (maml, adam),
+    )
+    return dict(zip(PARTS, programs, strict=True))
+
+
+def total(batch: Any) -> jax.Array:
+    """The sum of all numbers of a batch."""
+    return sum(leaf.sum() for leaf in jax.tree.leaves(batch))
+
+
+def compile_programs(setting: Setting, num_steps: int) -> dict[str, Program]:
+    """Every nested program at this size."""
+    loss_fn, state, sample_tasks = make_problem(setting)
+    return {
+        part: compile_fit(
+            learner,
+            outer,
+            sample_tasks,
+            jax_meta.init(learner, outer, state.params, state.key),
+            num_steps=num_steps,
+            num_tasks=setting.tasks,
+        )
+        for part, (learner, outer) in nested_learners(loss_fn, setting.inner_steps).items()
+    }
+
+
+def prepare_split(
+    cases: Sequence[Setting], seconds: float, report: Callable[[str], None]
+) -> dict[tuple[Setting, str], Program]:
+    """The programs of every case, the largest of which takes up to `seconds`."""
+    programs = {}
+    for setting in cases:
+        report(describe_case(setting))
+        guess = FIRST_GUESS * setting.tasks * setting.inner_steps
+        num_steps = steps_in(seconds, time_once(compile_setting(setting, steps_in(seconds, guess))))
+        programs.update({(setting, part): program for part, program in compile_programs(setting, num_steps).items()})
+    return programs
+
+
+def describe_case(setting: Setting) -> str:
+    """A case in words, such as 25 tasks x 5 steps."""
+    steps, tasks = setting.inner_steps, setting.tasks
+    return f"{tasks} task{'s' * (tasks > 1)} x {steps} step{'s' * (steps > 1)}"
+
+
+def describe_split(
+    cases: Sequence[Setting], microseconds: Mapping[tuple[Setting, str], float]
+) -> dict[str, dict[str, Any]]:
+    """Of each case: the programs' times, and what each part adds, in microseconds a meta-step."""
+    told = {}
+    for setting in cases:
+        times = [microseconds[setting, part] for part in PARTS]
+        added = [after - before for before, after in zip([0.0, *times[:-1]], times, strict=True)]
+        told[describe_case(setting)] = {
+            "microseconds_of_programs": dict(zip(PARTS, times, strict=True)),
+            "microseconds_of_parts": dict(zip(PARTS, added, strict=True)),
+        }
+    return told
