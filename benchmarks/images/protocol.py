@@ -199,7 +199,7 @@ def cpu_reptile(dataset: str, ways: int, shots: int) -> Protocol:
         inner_order="balanced",
         outer_optimizer="adam",
         outer_learning_rate=1e-3,
-        steps=18_000,
+        steps=9_000,
     )
 
 
