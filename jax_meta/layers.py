@@ -1,4 +1,4 @@
-"""Layers of convolutional networks: Flax Linen modules whose parameters are their only state."""
+"""Layers: Flax Linen modules whose parameters are their only state."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_meta.convolution import convolution
+from jax_meta.dense import dense
 
 WINDOW_POSITIONS = np.arange(4, dtype=np.int8).reshape(2, 1, 2, 1)
 
@@ -45,6 +46,30 @@ class Convolution(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
             outputs = outputs + bias.reshape(1, 1, 1, -1)
         return outputs
+
+
+class Dense(nn.Module):
+    """`flax.linen.Dense`, with the same parameters, fast where the kernel differs from task to task.
+
+    Attributes:
+        features: the number of outputs.
+        kernel_init: Flax's own default, truncated normal with variance 1 / fan_in.
+        bias_init: zeros by default.
+        param_dtype: of the parameters. Default: float32; inputs of another dtype are promoted as in `flax.linen.Dense`.
+    """
+
+    features: int
+    kernel_init: Callable[..., jax.Array] = nn.initializers.lecun_normal()
+    bias_init: Callable[..., jax.Array] = nn.initializers.zeros
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """`[examples, inputs]` to `[examples, features]`."""
+        kernel = self.param("kernel", self.kernel_init, (inputs.shape[-1], self.features), self.param_dtype)
+        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
+        inputs, kernel, bias = nn.dtypes.promote_dtype(inputs, kernel, bias)
+        return dense(inputs, kernel) + bias[None]
 
 
 class BatchNorm(nn.Module):

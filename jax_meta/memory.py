@@ -51,10 +51,9 @@ def loop(
     num_steps = jax.tree.leaves(inputs)[0].shape[0]
 
     def scan(carry, inputs):
-        length = jax.tree.leaves(inputs)[0].shape[0]
-        each = jax.checkpoint(step) if remat == "steps" else step
-        unrolled = remat == "none" and 0 < length <= UNROLL_LIMIT
-        return jax.lax.scan(each, carry, inputs, unroll=length if unrolled else 1)
+        if remat == "none" and 0 < num_steps <= UNROLL_LIMIT:
+            return unrolled(step, carry, inputs)
+        return jax.lax.scan(jax.checkpoint(step) if remat == "steps" else step, carry, inputs)
 
     if remat != "blocks" or num_steps < 2:
         return scan(carry, inputs)
@@ -69,6 +68,15 @@ def loop(
         return carry, outputs
     carry, rest = block(carry, jax.tree.map(lambda leaf: leaf[whole:], inputs))
     return carry, jax.tree.map(lambda start, end: jnp.concatenate([start, end]), outputs, rest)
+
+
+def unrolled(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, inputs: PyTree) -> tuple[Any, Any]:
+    """The scan as a Python loop, whose first step starts, under `vmap`, from parameters that all tasks share."""
+    outputs = []
+    for index in range(jax.tree.leaves(inputs)[0].shape[0]):
+        carry, output = step(carry, jax.tree.map(lambda leaf, index=index: leaf[index], inputs))
+        outputs.append(output)
+    return carry, jax.tree.map(lambda *steps: jnp.stack(steps), *outputs)
 
 
 def value_and_grad(loss_fn: LossFn, params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Params]:

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 
 from jax_meta.base import PyTree
-from jax_meta.layers import BatchNorm, Convolution, batch_statistics, max_pool
+from jax_meta.layers import BatchNorm, Convolution, Dense, batch_statistics, max_pool
 
 
 def uniform_fan_in(fan_in: int) -> Callable[..., jax.Array]:
@@ -51,7 +51,7 @@ class MLP(nn.Module):
 def linear(inputs: jax.Array, width: int) -> jax.Array:
     """A dense layer with PyTorch's default initialization; call it inside a compact Linen method."""
     initializer = uniform_fan_in(inputs.shape[-1])
-    return nn.Dense(width, kernel_init=initializer, bias_init=initializer)(inputs)
+    return Dense(width, kernel_init=initializer, bias_init=initializer)(inputs)
 
 
 class Conv4(nn.Module):
@@ -81,7 +81,7 @@ class Conv4(nn.Module):
         for _ in range(4):
             images = ConvBlock(self.filters, self.downsample, self.use_scale)(images)
         features = images.mean((1, 2)) if self.head == "mean" else images.reshape(len(images), -1)
-        return nn.Dense(self.ways)(features)
+        return Dense(self.ways)(features)
 
 
 class ConvBlock(nn.Module):
@@ -126,7 +126,7 @@ class ResNet12(nn.Module):
                 images = BatchNorm(use_scale=True)(Convolution(width, use_bias=False)(images))
                 images = leaky_relu(images + shortcut if layer == 2 else images)
             images = max_pool(images)
-        return nn.Dense(self.ways)(images.mean((1, 2)))
+        return Dense(self.ways)(images.mean((1, 2)))
 
 
 def leaky_relu(inputs: jax.Array) -> jax.Array:

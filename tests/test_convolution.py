@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from jax_meta.convolution import ROLES, UNROLL_TASKS, convolution, form, on_any_platform, on_cpu, others
+from jax_meta.convolution import ROLES, UNROLL_TASKS, convolution, form, on_any_platform, on_cpu
 from jax_meta.convolution_cpu import BY_PATCHES, BY_XLA, Geometry
+from jax_meta.trilinear import others
 
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-11}
 CASES = {
@@ -122,10 +123,10 @@ def test_every_formulation_is_the_trilinear_form(case, row_step):
     geometry = Geometry(images.shape[1:3], kernel.shape[:2], strides, padding)
     known = {"images": images, "kernel": kernel, "outputs": cotangent}
     for wanted in ROLES:
-        pair = [known[role] for role in others(wanted)]
+        pair = [known[role] for role in others(ROLES, wanted)]
         results = [BY_XLA[wanted](*pair, geometry=geometry, row_step=row_step)]
         results += [BY_PATCHES[wanted](*pair, geometry=geometry)]
-        results += [form(wanted, {role: known[role][None] for role in others(wanted)}, geometry)[0]]
+        results += [form(wanted, {role: known[role][None] for role in others(ROLES, wanted)}, geometry)[0]]
         for result in results:
             assert_allclose(result, expected[wanted], **TOLERANCE)
 

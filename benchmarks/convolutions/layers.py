@@ -7,8 +7,9 @@ from typing import Any
 import jax
 
 from convolutions.timing import take_turns
-from jax_meta.convolution import ROLES, Role, others
+from jax_meta.convolution import ROLES
 from jax_meta.convolution_cpu import BY_PATCHES, BY_XLA, Geometry, choose
+from jax_meta.trilinear import others
 
 EXAMPLES, FILTERS = 75, 64
 LAYERS = {
@@ -32,20 +33,20 @@ def measure_layers(repeats: int) -> list[dict[str, Any]]:
     ]
 
 
-def measure(wanted: Role, size: int, channels: int, stride: int, repeats: int) -> dict[str, float]:
+def measure(wanted: str, size: int, channels: int, stride: int, repeats: int) -> dict[str, float]:
     """Nominal GFLOP/s of one face of a layer, in turns: plain `jax.lax`, with its rows spread, patches, our choice."""
     padding = tuple(jax.lax.padtype_to_pads((size, size), (3, 3), (stride, stride), "SAME"))
     geometry = Geometry((size, size), (3, 3), (stride, stride), padding)
     keys = jax.random.split(jax.random.key(0), 3)
-    shapes: dict[Role, tuple[int, ...]] = {
+    shapes: dict[str, tuple[int, ...]] = {
         "images": (EXAMPLES, size, size, channels),
         "kernel": (3, 3, channels, FILTERS),
         "outputs": (EXAMPLES, *geometry.outputs, FILTERS),
     }
-    known: dict[Role, jax.Array] = {
+    known: dict[str, jax.Array] = {
         role: jax.random.normal(key, shapes[role]) for role, key in zip(ROLES, keys, strict=True)
     }
-    pair: list[jax.Array] = [known[role] for role in others(wanted)]
+    pair: list[jax.Array] = [known[role] for role in others(ROLES, wanted)]
     formulations: dict[str, Callable[..., jax.Array]] = {
         "jax.lax": partial(BY_XLA[wanted], row_step=1),
         "rows spread": BY_XLA[wanted],
