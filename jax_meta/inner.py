@@ -10,7 +10,7 @@ import optax
 
 from jax_meta.base import Batch, LossFn, Params
 from jax_meta.checks import check_batch_size, check_num_steps
-from jax_meta.memory import UNROLL_LIMIT, Remat, loop, mixed_mode_value_and_grad, named, value_and_grad
+from jax_meta.memory import UNROLL_LIMIT, Remat, loop, mixed_mode_value_and_grad, value_and_grad
 
 Order = Callable[[jax.Array, Batch], jax.Array]
 """`(key, batch) -> indices`: an order of the examples, int32 `[examples]`."""
@@ -121,14 +121,13 @@ def inner_loop(
             return loss_fn(params, minibatch, step_key)[0]
 
         value, grad = differentiate(loss_fn, params, minibatch, step_key)
-        grad = named(grad)
         updates, opt_state = update(grad, opt_state, params, value=value, grad=grad, value_fn=value_fn)
         observation = None if observe is None else observe(params)
         return (optax.apply_updates(params, updates), opt_state), observation
 
     indices = None if batch_size is None else minibatch_indices(index_key, batch, num_steps, batch_size, order)
     inputs = (indices, jax.random.split(loss_key, num_steps))
-    end, observations = loop(inner_step, start, inputs, remat=remat, save_gradients=mixed_mode)
+    end, observations = loop(inner_step, start, inputs, remat=remat, mixed_mode=mixed_mode)
     if observe is not None:
         last = observe(end[0])
         observations = jax.tree.map(lambda steps, last: jnp.concatenate([steps, last[None]]), observations, last)

@@ -7,7 +7,6 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.ad_checkpoint import checkpoint_name
 
 from jax_meta.base import Batch, LossFn, Params, PyTree
 from jax_meta.checks import check_choice
@@ -16,8 +15,6 @@ UNROLL_LIMIT = 8
 """Loops of at most this many steps are unrolled where all is kept: XLA then fuses across steps."""
 
 Remat = Literal["none", "steps", "blocks"]
-GRADIENT = "inner gradient"
-"""The name under which the inner gradients are saved where the steps around them are computed again."""
 
 
 def loop(
@@ -26,20 +23,21 @@ def loop(
     inputs: PyTree,
     *,
     remat: Remat = "none",
-    save_gradients: bool = False,
+    mixed_mode: bool = False,
 ) -> tuple[Any, Any]:
     """`jax.lax.scan` which computes again in the backward pass what `remat` did not keep.
 
     "none" keeps every intermediate of every step. "steps" keeps what each step starts from. "blocks" keeps what each
-    block of about √num_steps steps starts from and, while it goes back through a block, all of that block: Tianqi Chen,
-    Bing Xu, Chiyuan Zhang, Carlos Guestrin: Training Deep Nets with Sublinear Memory Cost, arXiv:1604.06174, section 3.
+    block of about √num_steps steps starts from and, while it goes back through a block, what each of its steps starts
+    from, for the price of one more pass: Tianqi Chen, Bing Xu, Chiyuan Zhang, Carlos Guestrin: Training Deep Nets with
+    Sublinear Memory Cost, arXiv:1604.06174, section 3.
 
     Args:
         step: `(carry, input) -> (carry, output)`.
         carry: what the first step starts from.
         inputs: leaves `[num_steps, ...]`, at least one.
         remat: see above. Default: "none".
-        save_gradients: whether to keep the inner gradients of a block, too, so that it is computed again without them.
+        mixed_mode: whether the steps keep no more than what they start from anyway. Default: False.
 
     Returns:
         The last carry, and the outputs, leaves `[num_steps, ...]`.
@@ -53,12 +51,12 @@ def loop(
     def scan(carry, inputs):
         if remat == "none" and 0 < num_steps <= UNROLL_LIMIT:
             return unrolled(step, carry, inputs)
-        return jax.lax.scan(jax.checkpoint(step) if remat == "steps" else step, carry, inputs)
+        again = remat == "steps" or (remat == "blocks" and not mixed_mode)
+        return jax.lax.scan(jax.checkpoint(step) if again else step, carry, inputs)
 
     if remat != "blocks" or num_steps < 2:
         return scan(carry, inputs)
-    policy = jax.checkpoint_policies.save_only_these_names(GRADIENT) if save_gradients else None
-    block = jax.checkpoint(scan, policy=policy)
+    block = jax.checkpoint(scan)
     size = math.isqrt(num_steps)
     whole = num_steps - num_steps % size
     blocks = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, size, *leaf.shape[1:]), inputs)
@@ -139,8 +137,3 @@ def split_floats(tree: PyTree) -> tuple[list, list, Callable[[list, list], PyTre
 def no_cotangent(leaf: jax.Array) -> np.ndarray:
     """The cotangent of what cannot be differentiated."""
     return np.zeros(leaf.shape, jax.dtypes.float0)
-
-
-def named(gradient: Params) -> Params:
-    """The inner gradient, under the name by which it can be saved."""
-    return checkpoint_name(gradient, GRADIENT)

@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -33,6 +34,14 @@ def known(building=0, running=0, gradient=GRADIENT, temporary=0, pause=0.0, **ar
     return build
 
 
+def compiled(building, **arguments):
+    """Allocates while it is built only if what it leaves is not found in the compilation cache."""
+    place = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    found = place.exists()
+    place.mkdir(exist_ok=True)
+    return known(building=0 if found else building, **arguments)
+
+
 def off_by(entry, **arguments):
     """The gradient, whose norm is 5, with something added to one entry."""
     kernel = GRADIENT["params/kernel"] + np.array([[0.0, entry], [0.0, 0.0]])
@@ -51,7 +60,7 @@ def missing(**arguments):
 
 def out_of_memory(**arguments):
     """Asks for more than there is."""
-    return lambda: Program(lambda: np.ones(2**60), 0)
+    return lambda: Program(lambda: np.ones(2**50), 0)
 
 
 def killed(**arguments):

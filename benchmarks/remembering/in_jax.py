@@ -1,0 +1,93 @@
+"""`jax_meta` and plain JAX, compiled ahead of time."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax.traverse_util import flatten_dict
+
+import jax_meta
+from comparison.jax_peers import model, to_params
+from comparison.workloads import Workload, load_problem
+from convolutions.peers import naive_loss, naive_meta_gradient
+from jax_meta import Task
+from jax_meta.memory import Remat
+from remembering.program import Build, Program
+
+
+def ours(
+    workload: dict[str, Any],
+    problem: str,
+    *,
+    task_batch_size: int | None = None,
+    remat: Remat = "none",
+    mixed_mode: bool = False,
+) -> Build:
+    """`jax_meta.meta_gradient` of MAML on images."""
+    known = Workload(**workload)
+    loss_fn = jax_meta.classification(model(known).apply)
+    learner = jax_meta.maml(
+        loss_fn, optax.sgd(known.learning_rate), num_steps=known.inner_steps, remat=remat, mixed_mode=mixed_mode
+    )
+    return ahead_of_time(our_gradient(learner, task_batch_size), *load(problem))
+
+
+def our_gradient(learner: jax_meta.MetaLearner, task_batch_size: int | None) -> Callable[..., Any]:
+    """`(params, tasks) -> meta-gradient`."""
+
+    def gradient(params, tasks):
+        return jax_meta.meta_gradient(learner, params, tasks, jax.random.key(1), task_batch_size=task_batch_size)[0]
+
+    return gradient
+
+
+def naive(workload: dict[str, Any], problem: str) -> Build:
+    """`flax.linen` under `vmap`, with a scanned inner loop."""
+    known = Workload(**workload)
+    loss = naive_loss(known.ways, known.width)
+    return ahead_of_time(naive_meta_gradient(loss, known.learning_rate, known.inner_steps), *load(problem))
+
+
+def mlp(
+    layers: int,
+    width: int,
+    examples: int,
+    inner_steps: int,
+    *,
+    task_batch_size: int | None = None,
+    remat: Remat = "none",
+    mixed_mode: bool = False,
+) -> Build:
+    """`jax_meta.meta_gradient` of MAML through a perceptron with so many hidden layers, for one task of regression."""
+    network = jax_meta.models.MLP((width,) * layers, width)
+    keys = jax.random.split(jax.random.key(0), 5)
+    arrays = [jax.random.normal(key, (1, examples, width)) for key in keys[1:]]
+    loss_fn = jax_meta.regression(network.apply)
+    learner = jax_meta.maml(loss_fn, optax.sgd(0.1), num_steps=inner_steps, remat=remat, mixed_mode=mixed_mode)
+    params, tasks = network.init(keys[0], arrays[0][0]), Task((arrays[0], arrays[1]), (arrays[2], arrays[3]))
+    return ahead_of_time(our_gradient(learner, task_batch_size), params, tasks)
+
+
+def load(problem: str) -> tuple[Any, Task]:
+    """Parameters, and the tasks of one meta-step."""
+    weights, batches = load_problem(Path(problem))
+    return to_params(weights), jax.tree.map(jnp.asarray, Task(*batches[0]))
+
+
+def ahead_of_time(function: Callable[..., Any], *arguments: Any) -> Build:
+    """Compiles the function for these arguments when it is asked to."""
+
+    def build():
+        compiled = jax.jit(function).lower(*arguments).compile()
+
+        def run():
+            gradient = jax.block_until_ready(compiled(*arguments))
+            return {name: np.asarray(leaf) for name, leaf in flatten_dict(gradient, sep="/").items()}
+
+        return Program(run, compiled.memory_analysis().temp_size_in_bytes)
+
+    return build

@@ -1,0 +1,34 @@
+"""PyTorch and its libraries, as `comparison` has them; they need no JAX."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from comparison.peer import PEERS
+from comparison.torch_models import from_torch, layer_order
+from comparison.workloads import Workload, load_problem
+from remembering.program import Build, Gradient, Program
+
+
+def peer(workload: dict[str, Any], problem: str, *, name: str) -> Build:
+    """A peer's meta-gradient: what it feeds to the outer optimizer, whose own step is small beside it."""
+    weights, batches = load_problem(Path(problem))
+    module, function = PEERS[name].make.split(":")
+    made = getattr(importlib.import_module(module), function)(Workload(**workload), weights, "cpu")
+    names = sorted(weights, key=layer_order)
+
+    def run() -> Gradient:
+        gradients: list[Any] = []
+
+        def catch(optimizer, args, kwargs):
+            leaves = [leaf for group in optimizer.param_groups for leaf in group["params"]]
+            gradients.extend(from_torch(leaf.grad) for leaf in leaves)
+
+        hook = register_optimizer_step_pre_hook(catch)
+        made.losses(batches[:1])
+        hook.remove()
+        return dict(zip(names, gradients, strict=True))
+
+    return lambda: Program(run, None)

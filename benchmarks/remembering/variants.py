@@ -1,0 +1,53 @@
+"""What is compared."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from comparison.peer import PEERS, Entry
+
+
+class Variant(NamedTuple):
+    """One way to compute the same meta-gradient.
+
+    Attributes:
+        entry: its label, and "module:function", which is called as `make(**arguments, **options)`.
+        options: what sets it apart from others of the same function.
+    """
+
+    entry: Entry
+    options: Mapping[str, Any]
+
+
+def ours(label: str, **options: Any) -> Variant:
+    """A variant of `jax_meta`, one task at a time unless told otherwise."""
+    return Variant(Entry(label, "remembering.in_jax:ours", "jax-meta", "ours"), {"task_batch_size": 1, **options})
+
+
+def torch_peer(name: str) -> Variant:
+    """A peer of `comparison`."""
+    return Variant(PEERS[name]._replace(make="remembering.in_torch:peer"), {"name": name})
+
+
+DEFAULT = "none"
+"""The variant that times are relative to."""
+VARIANTS = {
+    "vmap": ours("jax_meta, all tasks at once", task_batch_size=None),
+    DEFAULT: ours("jax_meta"),
+    "steps": ours('jax_meta, remat="steps"', remat="steps"),
+    "blocks": ours('jax_meta, remat="blocks"', remat="blocks"),
+    "mixed": ours("jax_meta, mixed_mode", mixed_mode=True),
+    "mixed-blocks": ours('jax_meta, mixed_mode, remat="blocks"', mixed_mode=True, remat="blocks"),
+    "naive": Variant(Entry("plain JAX, vmap and scan", "remembering.in_jax:naive", "jax flax optax", "jax"), {}),
+    "torch": torch_peer("torch"),
+    "higher": torch_peer("higher"),
+    "learn2learn": torch_peer("learn2learn"),
+}
+
+
+def perceptron(variants: Mapping[str, Variant]) -> dict[str, Variant]:
+    """Those that the second workload, of a single task, can tell apart."""
+    return {
+        name: variant._replace(entry=variant.entry._replace(make="remembering.in_jax:mlp"))
+        for name, variant in variants.items()
+        if variant.entry.kind == "ours" and variant.options.get("task_batch_size")
+    }
