@@ -113,7 +113,9 @@ def mixed_mode_value_and_grad(
             return jax.grad(value, argnums=(0, 1))(params, floats, rest, key)
 
         slopes, curvatures = jax.jvp(gradient, (params,), (direction,))  # ∇L, and ∂/∂ε ∇L(θ + ε ḡ)
-        cotangents = jax.tree.map(lambda slope, curvature: value_cotangent * slope + curvature, slopes, curvatures)
+        cotangents = jax.tree.map(
+            lambda slope, curvature: value_cotangent.astype(slope.dtype) * slope + curvature, slopes, curvatures
+        )
         return (*cotangents, jax.tree.map(no_cotangent, rest), no_cotangent(key))
 
     differentiate = jax.custom_vjp(jax.value_and_grad(value))

@@ -92,6 +92,22 @@ def test_mixed_mode_differentiates_value_and_gradient_in_everything_that_they_de
     assert all(np.abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(grads))
 
 
+def test_mixed_mode_keeps_the_dtype_of_parameters_under_a_loss_of_another():
+    params = {"kernel": jnp.ones((3, 2), jnp.float32), "bias": jnp.zeros(2)}
+
+    def loss_fn(params, batch, key):
+        loss = jnp.mean((jnp.tanh(batch[0] @ params["kernel"]) + params["bias"][None] - batch[1]) ** 2)
+        return loss, {"loss": loss}
+
+    batch = jnp.ones((4, 3)), jnp.ones((4, 2))
+    gradients = []
+    for mixed_mode in (True, False):
+        learner = jax_meta.maml(loss_fn, optax.sgd(0.1), num_steps=2, mixed_mode=mixed_mode)
+        gradients.append(learner.gradient(params, jax_meta.Task(batch, batch), KEY)[0])
+    assert [leaf.dtype for leaf in jax.tree.leaves(gradients[0])] == [jnp.float64, jnp.float32]
+    assert_close(*gradients, rtol=1e-5)
+
+
 def test_mixed_mode_can_be_differentiated_again():
     def twice(mixed_mode):
         learner = jax_meta.maml(SINES.loss_fn, optax.sgd(0.1), num_steps=2, mixed_mode=mixed_mode)
