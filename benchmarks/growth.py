@@ -16,7 +16,16 @@ from growing.results import draw, make_tables
 from growing.scaling import BASE, Program, compile_setting, describe_scans, measure, prepare
 from growing.split import CASES, describe_case, describe_split, prepare_split
 from growing.trace import profile
-from report import environment, make_output_folder, positive, progress_bars, rounded, write_json, write_text
+from report import (
+    environment,
+    make_output_folder,
+    positive,
+    positive_number,
+    progress_bars,
+    rounded,
+    write_json,
+    write_text,
+)
 
 TRACED_STEPS = 256
 """Meta-steps of a traced call: a trace holds a million events and drops the rest without a word."""
@@ -48,15 +57,13 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--inner-steps", type=positive, nargs="+", default=[1, 2, 4, 8, 16, 32, 64, 100], help="inner steps")
     add("--shots", type=positive, nargs="+", default=[10, 20, 50, 100, 200, 500, 1000], help="support points")
     add("--width", type=positive, nargs="+", default=[10, 20, 40, 80, 160, 320, 640, 1280], help="of hidden layers")
-    add("--seconds", type=float, default=0.25, help="the length of a turn, at most about")
+    add("--seconds", type=positive_number, default=0.25, help="the length of a turn, at most about")
     add("--repeats", type=positive, default=5, help="rounds in which all take turns; medians are reported")
     add("--output", type=Path, default=Path("results/growth"), help="folder to write to; it is created")
     options = parser.parse_args(arguments)
     for name in BASE._fields:
         if len(set(getattr(options, name))) < 2:
             parser.error(f"an exponent needs at least two different values of --{name.replace('_', '-')}")
-    if not 0 < options.seconds < float("inf"):
-        parser.error("--seconds must be a finite number above 0")
     return options
 
 

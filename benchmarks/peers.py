@@ -26,7 +26,7 @@ from comparison.peer import PEERS, Entry
 from comparison.processes import Machine
 from comparison.results import write_results
 from comparison.workloads import WORKLOADS
-from report import make_output_folder, positive, progress_bars
+from report import make_output_folder, positive, positive_number, progress_bars
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -93,23 +93,15 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     others = " ".join(sorted(set(names) - set(defaults)))
     add("--workloads", nargs="+", choices=names, default=defaults, metavar="WORKLOAD", help=f"or any of {others}")
     add("--repeats", type=positive, default=5, help="rounds; the median over them counts")
-    add("--seconds", type=seconds, default=1.0, help="how long about a turn lasts")
+    add("--seconds", type=positive_number, default=1.0, help="how long about a turn lasts")
     add("--threads", type=positive, default=cores, help="cores and threads of each peer")
-    add("--timeout", type=seconds, default=900.0, help="seconds that a call may take, compilation among them")
+    add("--timeout", type=positive_number, default=900.0, help="seconds that a call may take, compilation among them")
     add("--device", choices=("cpu", "gpu"), default="cpu", help="where all of them compute")
     add("--output", type=Path, default=Path("results/peers"), help="folder to write to; it is created")
     options = parser.parse_args(arguments)
     if options.threads > cores:
         parser.error(f"--threads {options.threads}: this machine has {cores} cores.")
     return options
-
-
-def seconds(text: str) -> float:
-    """A number above 0, for argparse."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{value} is not above 0")
-    return value
 
 
 if __name__ == "__main__":

@@ -26,6 +26,14 @@ def positive(text: str) -> int:
     return value
 
 
+def positive_number(text: str) -> float:
+    """A finite number above 0, for argparse."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{value} is not a finite number above 0")
+    return value
+
+
 def make_output_folder(path: Path) -> Path:
     """Creates the folder and proves that it can be written; otherwise exits with the remedy, before any work."""
     try:

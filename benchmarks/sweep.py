@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from report import environment, make_output_folder, positive, write_json, write_text
+from report import environment, make_output_folder, positive, positive_number, write_json, write_text
 from sweeping.networks import Grid, evaluate_network, make_grid, over_grid, train_network
 from sweeping.results import describe_grid, draw, table
 from sweeping.throughput import compare_throughput
@@ -66,8 +66,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     step_sizes = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2]
     add = parser.add_argument
     add("--seeds", type=positive, default=8, help="networks for each setting, 2 or more: the band is over them")
-    add("--step-sizes", type=positive_rate, nargs="+", default=step_sizes, help="of the inner SGD")
-    add("--outer-learning-rates", type=positive_rate, nargs="+", default=[1e-3], help="of the outer Adam")
+    add("--step-sizes", type=positive_number, nargs="+", default=step_sizes, help="of the inner SGD")
+    add("--outer-learning-rates", type=positive_number, nargs="+", default=[1e-3], help="of the outer Adam")
     add("--steps", type=positive, default=20_000, help="meta-steps, of 4 tasks each")
     add("--timed-steps", type=positive, default=500, help="meta-steps in a round of the timing")
     add("--repeats", type=positive, default=5, help="rounds of the timing; the median over them is reported")
@@ -76,14 +76,6 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     if options.seeds < 2:
         parser.error("the band over seeds needs at least two: --seeds 2")
     return options
-
-
-def positive_rate(text: str) -> float:
-    """A finite number above 0, for argparse."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{value} is not a finite number above 0")
-    return value
 
 
 def run(grid: Grid, steps: int) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
