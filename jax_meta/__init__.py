@@ -28,7 +28,10 @@ from jax_meta.convolution import convolution
 from jax_meta.evaluation import Estimate, estimate, evaluate, learning_curves, transduction
 from jax_meta.inner import adapt, balanced, shuffled
 from jax_meta.losses import classification, regression
-from jax_meta.outer import fit, fit_tasks, init, meta_gradient, train_step
+from jax_meta.outer import fit, fit_tasks, init, meta_gradient, next_tasks, train_step
+from jax_meta.runs.checkpoints import load_state
+from jax_meta.runs.loop import train
+from jax_meta.runs.records import read_records
 
 __version__ = version("jax-meta")
 
@@ -59,14 +62,18 @@ __all__ = [
     "interpolate",
     "layers",
     "learning_curves",
+    "load_state",
     "maml",
     "meta_gradient",
     "meta_sgd",
     "models",
+    "next_tasks",
+    "read_records",
     "regression",
     "reptile",
     "shuffled",
     "tasks",
+    "train",
     "train_step",
     "transduction",
     "transfer",

@@ -124,6 +124,22 @@ def train_step(
     return TrainState(params, opt_state, state.key, state.step + 1), metrics
 
 
+def next_tasks(sample_tasks: Sampler, state: TrainState, *, num_tasks: int = 1) -> Task:
+    """The tasks of the meta-step that `state` is about to take: those that `fit` draws there.
+
+    With `jax_meta.train_step` on them, a meta-step can be looked at by itself.
+
+    Args:
+        sample_tasks: as in `jax_meta.fit`.
+        state: before the meta-step.
+        num_tasks: tasks a meta-step, as in the run.
+
+    Returns:
+        The tasks, leaves `[num_tasks, examples, ...]`.
+    """
+    return sample_tasks(step_keys(state.key, state.step)[0], num_tasks)
+
+
 def step_keys(key: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The two keys of a meta-step, for its tasks and its gradient: a function of the run's key and the step alone."""
     sample_key, gradient_key = jax.random.split(jax.random.fold_in(key, step))
@@ -166,13 +182,37 @@ def fit(
         FloatingPointError: if a metric is not finite, naming the first such step. Inside `jit` or `vmap` nothing can be
             raised: call `jax_meta.check_finite` on the history.
     """
+    state, history = fit_unchecked(
+        learner,
+        optimizer,
+        sample_tasks,
+        state,
+        num_steps=num_steps,
+        num_tasks=num_tasks,
+        task_batch_size=task_batch_size,
+        mesh=mesh,
+    )
+    check_finite(history, first_step=state.step - num_steps)
+    return state, history
+
+
+def fit_unchecked(
+    learner: MetaLearner,
+    optimizer: optax.GradientTransformation,
+    sample_tasks: Sampler,
+    state: TrainState,
+    *,
+    num_steps: int,
+    num_tasks: int = 1,
+    task_batch_size: int | None = None,
+    mesh: Mesh | None = None,
+) -> tuple[TrainState, Metrics]:
+    """`fit`, without a look at the metrics it returns: they may be NaN or infinite."""
     check_num_steps(num_steps)
     if not isinstance(sample_tasks, jax.tree_util.Partial):
         sample_tasks = jax.tree_util.Partial(sample_tasks)
     sample_tasks, state = replicate((sample_tasks, state), mesh)
-    state, history = _fit(learner, optimizer, sample_tasks, state, num_steps, num_tasks, task_batch_size, mesh)
-    check_finite(history, first_step=state.step - num_steps)
-    return state, history
+    return _fit(learner, optimizer, sample_tasks, state, num_steps, num_tasks, task_batch_size, mesh)
 
 
 def fit_tasks(
@@ -212,7 +252,7 @@ def _fit_tasks(learner, optimizer, tasks, state, task_batch_size, mesh):
 @partial(jax.jit, static_argnums=(0, 1, 4, 5, 6, 7))
 def _fit(learner, optimizer, sample_tasks, state, num_steps, num_tasks, task_batch_size, mesh):
     def sample(step):
-        return sample_tasks(step_keys(state.key, step)[0], num_tasks)
+        return next_tasks(sample_tasks, state._replace(step=step), num_tasks=num_tasks)
 
     def block(state, steps):
         return _fit_tasks(learner, optimizer, jax.vmap(sample)(steps), state, task_batch_size, mesh)

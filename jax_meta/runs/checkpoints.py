@@ -1,0 +1,224 @@
+"""Checkpoints by Orbax: a state as named arrays, with a digest by which damage shows."""
+
+import hashlib
+import math
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding
+
+from jax_meta.base import TrainState
+from jax_meta.runs.processes import agreed
+
+if TYPE_CHECKING:
+    from orbax.checkpoint import CheckpointManager
+
+FOLDER = "checkpoints"
+Score = Callable[[Mapping[str, float]], float]
+
+
+def accuracy_or_loss(metrics: Mapping[str, float]) -> float:
+    """The accuracy of a validation, or, where there is none, minus its loss: the larger the better."""
+    return metrics["accuracy"] if "accuracy" in metrics else -metrics["loss"]
+
+
+class Checkpoints(NamedTuple):
+    """The checkpoints of a run.
+
+    Attributes:
+        manager: Orbax's.
+        scores: of the validations, by meta-step: the best checkpoint is kept.
+    """
+
+    manager: "CheckpointManager"
+    scores: dict[int, float]
+
+
+class KeepBest(NamedTuple):
+    """Orbax's policy: keeps the step with the highest score."""
+
+    scores: dict[int, float]
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """One answer for each checkpoint."""
+        del context
+        scored = {
+            checkpoint.step: self.scores[checkpoint.step]
+            for checkpoint in checkpoints
+            if checkpoint.step in self.scores
+        }
+        best = max(scored, key=lambda step: (scored[step], step), default=None)
+        return [checkpoint.step == best for checkpoint in checkpoints]
+
+
+@contextmanager
+def open_checkpoints(folder: Path, *, keep: int) -> Iterator[Checkpoints]:
+    """The checkpoints of a run's folder, of which the newest `keep` and the best stay; waits for those under way."""
+    import orbax.checkpoint as ocp  # takes two seconds, which `import jax_meta` should not
+
+    scores: dict[int, float] = {}
+    policies = ocp.checkpoint_managers
+    policy = policies.AnyPreservationPolicy([policies.LatestN(keep), KeepBest(scores)])
+    options = ocp.CheckpointManagerOptions(preservation_policy=policy)
+    place = (folder / FOLDER).absolute()
+    with ocp.CheckpointManager(place, options=options, item_names=("state", "about")) as manager:
+        for step in manager.all_steps():
+            score = read_about(manager, step).get("score")
+            if isinstance(score, float):
+                scores[step] = score
+        yield Checkpoints(manager, scores)
+        manager.wait_until_finished()
+
+
+def read_about(manager: "CheckpointManager", step: int) -> dict[str, Any]:
+    """What was saved about a checkpoint; empty if it is damaged."""
+    import orbax.checkpoint as ocp
+
+    try:
+        about = manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
+    except Exception:  # Orbax and TensorStore raise whatever the damage leads to
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def save(checkpoints: Checkpoints, state: TrainState, step: int, score: float | None = None) -> None:
+    """Starts to save in the background, with the score of a validation; an error of the save before is raised here."""
+    import orbax.checkpoint as ocp
+
+    arrays = to_arrays(state)
+    about: dict[str, Any] = {"step": step, "digest": digest(arrays)}
+    if score is not None and math.isfinite(score):
+        checkpoints.scores[step] = about["score"] = score
+    items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about))
+    checkpoints.manager.save(step, args=items)
+
+
+def restore(manager: "CheckpointManager", like: TrainState, step: int) -> TrainState:
+    """The state of a checkpoint, placed as `like` is; raises ValueError if damaged."""
+    import orbax.checkpoint as ocp
+
+    empty = {name: np.empty(array.shape, array.dtype) for name, array in to_arrays(like).items()}
+    try:
+        arrays = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(empty)))["state"]
+        found = digest(arrays)
+    except Exception as error:  # as above
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+        raise ValueError(f"the checkpoint of meta-step {step} cannot be read ({reason}).") from error
+    if found != read_about(manager, step).get("digest"):
+        raise ValueError(f"the checkpoint of meta-step {step} is not what was saved: its digest differs.")
+    return from_arrays(like, arrays)
+
+
+def restore_newest(checkpoints: Checkpoints, like: TrainState, folder: Path) -> tuple[TrainState, int] | None:
+    """The newest checkpoint that is whole, with its meta-step; None where there never was one.
+
+    Damaged ones are moved out of the way.
+    """
+    manager = checkpoints.manager
+    steps = sorted(manager.all_steps(), reverse=True)
+    for step in steps:
+        try:
+            found = restore(manager, like, step)
+        except ValueError as error:
+            warnings.warn(f"{error} Going back to the one before.", stacklevel=2)
+            continue
+        for damaged in (later for later in steps if later > step):
+            checkpoints.scores.pop(damaged, None)
+            set_aside(folder, damaged)
+        agreed(0.0)  # no process looks again before all is in its place
+        manager.reload()
+        return found, step
+    if steps:
+        raise OSError(
+            f"no checkpoint in {folder / FOLDER} can be read: get the folder back from a copy, or delete it to begin "
+            "anew."
+        )
+    return None
+
+
+def set_aside(folder: Path, step: int) -> None:
+    """Moves a damaged checkpoint to the folder `damaged`."""
+    if jax.process_index() == 0:
+        (folder / "damaged").mkdir(exist_ok=True)
+        target = folder / "damaged" / str(step)
+        shutil.rmtree(target, ignore_errors=True)
+        (folder / FOLDER / str(step)).rename(target)
+
+
+def load_state(folder: str | Path, like: TrainState, *, step: int | None = None, best: bool = False) -> TrainState:
+    """A state that `jax_meta.train` saved.
+
+    Args:
+        folder: of the run.
+        like: a state of the same shapes, as `jax_meta.init` makes it.
+        step: which checkpoint, by its meta-step. Default: the newest.
+        best: take the one with the best validation instead.
+
+    Returns:
+        The state, on the devices of `like`.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint, naming those that there are.
+        ValueError: if it is damaged, or of another model.
+    """
+    folder = Path(folder)
+    if not (folder / FOLDER).is_dir():
+        raise FileNotFoundError(f"{folder} has no checkpoints: give the folder of a run of jax_meta.train.")
+    with open_checkpoints(folder, keep=1) as (manager, scores):
+        steps = sorted(manager.all_steps())
+        if best and not scores:
+            raise FileNotFoundError(f"no checkpoint in {folder} has a validation: give jax_meta.train a `validate`.")
+        if step is None and steps:
+            step = max(scores, key=lambda step: (scores[step], step)) if best else steps[-1]
+        if step is None or step not in steps:
+            raise FileNotFoundError(f"{folder} has no checkpoint of meta-step {step}, but of {steps}.")
+        return restore(manager, like, step)
+
+
+def to_arrays(state: TrainState) -> dict[str, np.ndarray]:
+    """The arrays of a state by their path in it, on the host; keys as their data, arrays of no size left out."""
+    named = jax.tree.leaves_with_path(state)
+    arrays = {jax.tree_util.keystr(path, simple=True, separator="."): on_host(leaf) for path, leaf in named}
+    return {name: array for name, array in arrays.items() if array.size}
+
+
+def on_host(leaf: Any) -> np.ndarray:
+    """A whole array on the host, also where its parts are on the devices of several processes."""
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+        leaf = multihost_utils.process_allgather(leaf, tiled=True)
+    return np.asarray(leaf)
+
+
+def from_arrays(like: TrainState, arrays: Mapping[str, np.ndarray]) -> TrainState:
+    """The inverse of `to_arrays`, given a state of the same structure; arrays are placed as its are."""
+
+    def fill(path, leaf):
+        value = arrays.get(jax.tree_util.keystr(path, simple=True, separator="."))
+        if value is None:
+            return leaf
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        value = jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf)) if is_key else jnp.asarray(value)
+        sharding = getattr(leaf, "sharding", None)
+        return jax.device_put(value, sharding) if isinstance(sharding, NamedSharding) else value
+
+    return jax.tree.map_with_path(fill, like)
+
+
+def digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of names, dtypes, shapes and contents."""
+    total = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        array = np.asarray(array)
+        total.update(f"{name} {array.dtype} {array.shape};".encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()

@@ -1,0 +1,89 @@
+"""Numbers that are not finite: which meta-step made them, the last state before it, and how to draw its tasks again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jax_meta.base import Metrics, Params, TrainState
+from jax_meta.checks import check_choice
+from jax_meta.runs.checkpoints import open_checkpoints, save
+from jax_meta.runs.processes import is_main
+
+POLICIES = ("stop", "skip")
+LAST_FINITE = "last_finite"
+Advance = Callable[[TrainState, int], tuple[TrainState, Metrics]]
+
+
+def check_policy(non_finite: str, state: TrainState) -> None:
+    """Raises ValueError for an unknown policy, and for `skip` without an optimizer that can skip."""
+    check_choice("non_finite", non_finite, POLICIES)
+    if non_finite == "skip" and skipped(state) is None:
+        raise ValueError(
+            'non_finite="skip" needs an outer optimizer that leaves such updates out: '
+            "optax.apply_if_finite(optimizer, max_consecutive_errors=10)."
+        )
+
+
+def skipped(state: TrainState) -> int | None:
+    """The updates that `optax.apply_if_finite` has left out so far; None without it."""
+    counts = [
+        leaf.total_notfinite
+        for leaf in jax.tree.leaves(state.opt_state, is_leaf=lambda node: isinstance(node, optax.ApplyIfFiniteState))
+        if isinstance(leaf, optax.ApplyIfFiniteState)
+    ]
+    return int(np.sum([np.asarray(count) for count in counts])) if counts else None
+
+
+@jax.jit
+def all_finite(params: Params) -> jax.Array:
+    """Whether all parameters are finite."""
+    leaves = [leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all() if leaves else jnp.array(True)
+
+
+def is_finite(state: TrainState, history: Metrics, non_finite: str) -> bool:
+    """Whether a run may go on from this state; under `skip` the metrics of what was left out do not count."""
+    metrics_finite = non_finite == "skip" or all(np.isfinite(np.asarray(values)).all() for values in history.values())
+    return metrics_finite and bool(all_finite(state.params))
+
+
+def find_failure(advance: Advance, state: TrainState, num_steps: int, non_finite: str) -> tuple[TrainState, Metrics]:
+    """Takes the steps again one by one: the state before the first that fails, and what that step gave."""
+    start = state
+    history: Metrics = {}
+    for _ in range(num_steps):
+        following, history = advance(state, 1)
+        if not is_finite(following, history, non_finite):
+            return state, history
+        state = following
+    return start, history
+
+
+def stop(name: str, state: TrainState, history: Metrics, folder: Path | None, num_tasks: int) -> FloatingPointError:
+    """Saves the last finite state, and returns the error that says what happened and how to see it again."""
+    step = int(np.ravel(np.asarray(state.step))[0])
+    bad = [metric for metric, values in history.items() if not np.isfinite(np.asarray(values)).all()]
+    what = f"{', '.join(bad)} of {name}" if bad else f"the update of {name}"
+    message = f"{what} is not finite at meta-step {step}."
+    place = "the state before it"
+    if folder is not None:
+        with open_checkpoints(folder / LAST_FINITE, keep=1) as checkpoints:
+            if step not in checkpoints.manager.all_steps():
+                save(checkpoints, state, step)
+        message += f" The last finite state is in {folder / LAST_FINITE}."
+        place = f"state = jax_meta.load_state({str(folder / LAST_FINITE)!r}, state)"
+        key = np.asarray(jax.random.key_data(state.key)).tolist()
+        told = {"step": step, "learner": name, "not_finite": bad or ["update"], "key": key, "num_tasks": num_tasks}
+        if is_main():
+            (folder / "failure.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    return FloatingPointError(
+        f"{message} To see it again: {place}; "
+        f"tasks = jax_meta.next_tasks(sample_tasks, state, num_tasks={num_tasks}); "
+        "jax_meta.train_step(learner, optimizer, state, tasks). Remedies: a lower inner or outer learning rate, "
+        'optax.clip_by_global_norm, or non_finite="skip" with optax.apply_if_finite.'
+    )

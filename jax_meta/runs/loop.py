@@ -1,0 +1,194 @@
+"""`train`: the loop on the host around the compiled `fit`."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from jax_meta.base import MetaLearner, Metrics, Params, Sampler, TrainState
+from jax_meta.checks import check_num_steps
+from jax_meta.devices import replicate
+from jax_meta.outer import fit_unchecked
+from jax_meta.runs import failure, interrupts
+from jax_meta.runs.checkpoints import Score, accuracy_or_loss
+from jax_meta.runs.files import RunFiles, open_files
+from jax_meta.runs.processes import agreed, ends_together, is_main
+from jax_meta.runs.progress import Progress, Report, shown
+from jax_meta.runs.records import Record, summarise
+
+Validate = Callable[[Params], Mapping[str, Any]]
+
+
+class Plan(NamedTuple):
+    """When what happens, in meta-steps; every boundary is a multiple of `record_every`, or the end."""
+
+    num_steps: int
+    record_every: int
+    validate_every: int
+    save_seconds: float
+
+
+def train(
+    learner: MetaLearner,
+    optimizer: optax.GradientTransformation,
+    sample_tasks: Sampler,
+    state: TrainState,
+    *,
+    num_steps: int,
+    num_tasks: int = 1,
+    task_batch_size: int | None = None,
+    mesh: Mesh | None = None,
+    folder: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    record_every: int | None = None,
+    validate: Validate | None = None,
+    validate_every: int | None = None,
+    score: Score = accuracy_or_loss,
+    keep: int = 2,
+    save_seconds: float = 60.0,
+    non_finite: Literal["stop", "skip"] = "stop",
+    tensorboard: bool = False,
+    name: str | None = None,
+    report: Report | None = None,
+    fit: Callable[..., tuple[TrainState, Metrics]] = fit_unchecked,
+) -> tuple[TrainState, list[Record]]:
+    """Meta-trains up to meta-step `num_steps`, in parts, each one compiled call of `fit`; what is done is never lost.
+
+    Between the parts it shows progress, writes metrics, validates and saves. The same call again goes on from the
+    newest checkpoint in `folder`, and ends in the very parameters and metrics, bit for bit, of a run that was never
+    stopped. SIGTERM and Ctrl-C save first, and then do what they do (a second one does not wait).
+
+    In `folder`: `metrics.jsonl`, a line a record; `times.jsonl`, the seconds since the start, pauses left out;
+    `run.json`, what the run is; `checkpoints/`, by Orbax.
+
+    Args:
+        learner: the algorithm.
+        optimizer: the outer optimizer.
+        sample_tasks: as in `jax_meta.fit`.
+        state: from `jax_meta.init`; where the folder has a checkpoint, that takes its place.
+        num_steps: the meta-step to reach. A finished run goes on when a later call asks for more.
+        num_tasks: tasks a meta-step. Default: 1.
+        task_batch_size: as in `jax_meta.meta_gradient`.
+        mesh: as in `jax_meta.fit`. It may span the devices of several processes, all of which call `train`: the first
+            writes, and when one is lost the others end with exit code 1, to be started again, in any number. Give
+            `jax.distributed.initialize` a `heartbeat_timeout_seconds` to bound the time in which a loss is noticed.
+        folder: of this run alone; made if missing. Default: nothing is written.
+        settings: what else makes this run this run, such as a protocol, as JSON holds it. A folder whose run differs in
+            these, in the learner, the shapes or the key is refused.
+        record_every: meta-steps a part; their mean metrics are one record. Default: a 200th of `num_steps`, at least 1.
+        validate: `(params) -> {name: scalar}`, recorded as `val_<name>`. Default: none.
+        validate_every: meta-steps between validations, a multiple of `record_every`; the end is validated, too.
+            Default: ten records.
+        score: of a validation's metrics, the larger the better; the checkpoint of the best is kept, see
+            `jax_meta.load_state`. Default: the accuracy, or minus the loss.
+        keep: the newest checkpoints kept. Default: 2.
+        save_seconds: save at the first part that ends so long after the last save, besides after each validation, at
+            the end, and when stopped. Default: 60.
+        non_finite: "stop" where a metric or a parameter is NaN or infinite, or "skip", for an optimizer that is an
+            `optax.apply_if_finite`: its updates are left out, and counted as `skipped` in the records.
+        tensorboard: write event files, too, into `folder/tensorboard`; needs the extra `tensorboard`.
+        name: what messages call the run. Default: the learner's.
+        report: is told a `Progress` after each part. Default: a bar, or lines where there is no terminal.
+        fit: takes the meta-steps of a part, with the signature of `jax_meta.fit`. Default: that.
+
+    Returns:
+        The state after the last step, and the records, dicts with `step` and the mean of each metric.
+
+    Raises:
+        ValueError: for options out of range, before anything runs; for a folder of another run, naming what differs.
+        FloatingPointError: under "stop", naming the meta-step, and how to draw its tasks again; the last finite state
+            is saved in `folder/last_finite`.
+        OSError: if the folder is in use or cannot be written; what was saved before stays.
+    """
+    plan = make_plan(num_steps, record_every, validate_every if validate else None, save_seconds)
+    if keep < 1:
+        raise ValueError(f"keep must be 1 or more, got {keep}.")
+    name = name or getattr(learner.gradient, "__qualname__", "learner").partition(".")[0]
+    failure.check_policy(non_finite, state)
+    options = {"num_tasks": num_tasks, "task_batch_size": task_batch_size, "mesh": mesh}
+
+    def advance(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
+        return fit(learner, optimizer, sample_tasks, state, num_steps=count, **options)
+
+    def check(state: TrainState, following: TrainState, history: Metrics) -> None:
+        if not failure.is_finite(following, history, non_finite):
+            count = step_of(following) - step_of(state)
+            last, history = failure.find_failure(advance, state, count, non_finite)
+            raise failure.stop(name, last, history, None if folder is None else Path(folder), num_tasks)
+
+    with ExitStack() as stack:
+        sample_tasks, state = replicate((jax.tree_util.Partial(sample_tasks), state), mesh)
+        described = {**(settings or {}), "num_tasks": num_tasks}
+        files = stack.enter_context(open_files(folder, name, state, described, keep, tensorboard))
+        tell = stack.enter_context(shown(name, report if is_main() else lambda progress: None))
+        received = stack.enter_context(interrupts.noted_signals())
+        stack.enter_context(ends_together())
+        state, signal = run(plan, files, state, advance, check, validate, score, tell, received)
+    if signal:
+        interrupts.act(signal)
+    return state, files.records
+
+
+def run(
+    plan: Plan,
+    files: RunFiles,
+    state: TrainState,
+    advance: Callable[[TrainState, int], tuple[TrainState, Metrics]],
+    check: Callable[[TrainState, TrainState, Metrics], None],
+    validate: Validate | None,
+    score: Score,
+    tell: Report,
+    received: list[int],
+) -> tuple[TrainState, int]:
+    """The loop: the state that it reached, and the signal that ended it early, or 0."""
+    state = files.resume(state)
+    saved = time.monotonic()
+    tell(Progress(step_of(state), plan.num_steps, 0.0, files.records[-1] if files.records else {}))
+    while step_of(state) < plan.num_steps:
+        start, begin = time.monotonic(), step_of(state)
+        target = min(plan.num_steps, (begin // plan.record_every + 1) * plan.record_every)
+        following, history = jax.block_until_ready(advance(state, target - begin))
+        speed = (target - begin) / (time.monotonic() - start)
+        check(state, following, history)
+        validation = None
+        if validate and (target % plan.validate_every == 0 or target == plan.num_steps):
+            validation = {name: float(np.mean(np.asarray(value))) for name, value in validate(following.params).items()}
+        record = summarise(target, history, validation)
+        if (left_out := failure.skipped(following)) is not None:
+            record["skipped"] = left_out
+        files.record(record, time.monotonic() - start)
+        state = following
+        late = time.monotonic() - saved >= plan.save_seconds
+        signal, is_late = agreed(max(received, default=0), late)
+        if signal or is_late or validation is not None or target == plan.num_steps:
+            files.save(state, None if validation is None else score(validation))
+            saved = time.monotonic()
+        tell(Progress(target, plan.num_steps, speed, record))
+        if signal:
+            return state, int(signal)
+    return state, 0
+
+
+def make_plan(num_steps: int, record_every: int | None, validate_every: int | None, save_seconds: float) -> Plan:
+    """The plan, with its defaults; raises ValueError for what does not fit together."""
+    check_num_steps(num_steps)
+    record_every = max(1, num_steps // 200) if record_every is None else record_every
+    validate_every = 10 * record_every if validate_every is None else validate_every
+    if record_every < 1:
+        raise ValueError(f"record_every must be 1 or more, got {record_every}.")
+    if validate_every < 1 or validate_every % record_every:
+        raise ValueError(f"validate_every must be a multiple of record_every, {record_every}, got {validate_every}.")
+    if not save_seconds >= 0:
+        raise ValueError(f"save_seconds must be 0 or more, got {save_seconds}.")
+    return Plan(num_steps, record_every, validate_every, save_seconds)
+
+
+def step_of(state: TrainState) -> int:
+    """The meta-steps taken; of many networks trained at once, those of the first."""
+    return int(np.ravel(np.asarray(state.step))[0])

@@ -1,0 +1,86 @@
+"""What a run shows while it works: a bar on a terminal, else a line now and then."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from rich import progress
+
+from jax_meta.runs.records import Record
+
+QUIET_SECONDS = 30.0
+"""Between two lines, where there is no terminal."""
+
+
+class Progress(NamedTuple):
+    """How far a run is.
+
+    Attributes:
+        step: meta-steps taken.
+        num_steps: meta-steps in all.
+        steps_per_second: of the last part, validation and saving left out; 0.0 before the first.
+        record: the newest line of metrics; empty before the first.
+    """
+
+    step: int
+    num_steps: int
+    steps_per_second: float
+    record: Record
+
+
+Report = Callable[[Progress], None]
+
+
+@contextmanager
+def shown(name: str, report: Report | None) -> Iterator[Report]:
+    """Yields `report`, or, where there is none, what shows a bar or prints lines."""
+    if report is not None:
+        yield report
+    elif not sys.stdout.isatty():
+        yield printer(name)
+    else:
+        with bars() as display:
+            task = display.add_task(name, total=None, status="compiles")
+            yield lambda now: display.update(
+                task, completed=now.step, total=now.num_steps, status=describe(now) if now.record else "compiles"
+            )
+
+
+def bars() -> progress.Progress:
+    """Bars with what is going on, the time taken and the time left."""
+    return progress.Progress(
+        progress.TextColumn("{task.description:<20}"),
+        progress.BarColumn(bar_width=14),
+        progress.TaskProgressColumn(),
+        progress.TextColumn("{task.fields[status]}"),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+    )
+
+
+def printer(name: str) -> Report:
+    """Prints the validations, the last record, and otherwise a record each `QUIET_SECONDS`."""
+    last = time.monotonic()
+
+    def report(now: Progress) -> None:
+        nonlocal last
+        validated = any(metric.startswith("val_") for metric in now.record)
+        if not now.record or not (validated or now.step == now.num_steps or time.monotonic() - last > QUIET_SECONDS):
+            return
+        last = time.monotonic()
+        left = (now.num_steps - now.step) / now.steps_per_second if now.steps_per_second else 0.0
+        print(f"{name}: {now.step:,} of {now.num_steps:,}, {describe(now)}, {left / 60:.1f} min left", flush=True)
+
+    return report
+
+
+def describe(now: Progress) -> str:
+    """The speed and the metrics, briefly."""
+    metrics = [
+        f"{name.replace('_', ' ')} {value:.4g}"
+        for name, value in now.record.items()
+        if name in ("loss", "accuracy", "val_loss", "val_accuracy", "skipped") and value is not None
+    ]
+    return ", ".join([f"{now.steps_per_second:,.3g}/s", *metrics])
