@@ -25,6 +25,7 @@ import jax
 import numpy as np
 from rich.progress import Progress, TaskID
 
+from jax_meta.runs import progress as progress_of_run
 from report import environment, make_output_folder, positive, progress_bars, write_json, write_text
 from sines import methods as sine_methods
 from sines.figures import FIGURES, Draw, Scene, make_scene
@@ -153,18 +154,22 @@ def start_methods(
     def run(name: str, bar: TaskID) -> Outcome:
         method = chosen[name]
 
-        def report(steps: int, status: str) -> None:
+        def tell(status: str, step: int | None = None) -> None:
             if stop.is_set():
                 raise Stopped
-            progress.update(bar, advance=steps, status=status)
+            progress.update(bar, status=status, completed=step)
 
+        def report(now: progress_of_run.Progress) -> None:
+            tell(f"{now.steps_per_second:,.0f} steps/s", now.step)
+
+        tell("compiles")
         params, seconds = sine_methods.train(method, protocol, training_set, states[name], report)
-        report(0, "waits")
+        tell("waits")
         evaluate = {shots: compiled[method.fit_steps, shots].result() for shots in tests}
-        report(0, "evaluates")
+        tell("evaluates")
         begin = time.perf_counter()
         errors = {shots: np.asarray(evaluate[shots](params, tasks)) for shots, tasks in tests.items()}
-        report(0, "finished")
+        tell("finished")
         return Outcome(jax.tree.map(np.asarray, params), errors, {**seconds, "evaluate": time.perf_counter() - begin})
 
     bars = {name: progress.add_task(method.label, total=method.steps, status="") for name, method in chosen.items()}

@@ -28,8 +28,10 @@ from jax_meta.convolution import convolution
 from jax_meta.evaluation import Estimate, estimate, evaluate, learning_curves, transduction
 from jax_meta.inner import adapt, balanced, shuffled
 from jax_meta.losses import classification, regression
+from jax_meta.model_files import LoadedModel, load_model, save_model
 from jax_meta.outer import fit, fit_tasks, init, meta_gradient, next_tasks, train_step
 from jax_meta.runs.checkpoints import load_state
+from jax_meta.runs.compilation import cache_compilation
 from jax_meta.runs.loop import train
 from jax_meta.runs.records import read_records
 
@@ -37,6 +39,7 @@ __version__ = version("jax-meta")
 
 __all__ = [
     "Estimate",
+    "LoadedModel",
     "LossFn",
     "MetaLearner",
     "MetaSGDParams",
@@ -47,6 +50,7 @@ __all__ = [
     "adapt",
     "anil",
     "balanced",
+    "cache_compilation",
     "carried_reptile",
     "carry_state",
     "check_finite",
@@ -62,6 +66,7 @@ __all__ = [
     "interpolate",
     "layers",
     "learning_curves",
+    "load_model",
     "load_state",
     "maml",
     "meta_gradient",
@@ -71,6 +76,7 @@ __all__ = [
     "read_records",
     "regression",
     "reptile",
+    "save_model",
     "shuffled",
     "tasks",
     "train",

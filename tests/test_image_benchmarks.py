@@ -77,7 +77,11 @@ def test_a_run_writes_its_results(tmp_path, capsys):
     command.main(["omniglot"], [*SMALL, "--steps", "6", "--output", str(tmp_path)])
     content = json.loads((tmp_path / "results.json").read_text())
     assert content["protocol"]["model"] == "dense"
-    assert content["training"]["step"] == [2, 4, 6]
+    records = jax_meta.read_records(tmp_path)
+    assert [record["step"] for record in records if "val_accuracy" in record] == [2, 4, 6]
+    assert content["seconds"]["training"] == pytest.approx(
+        jax_meta.read_records(tmp_path / "times.jsonl")[-1]["seconds"], rel=1e-3
+    )
     for kind in ("transductive", "inductive"):
         accuracy = content["test_accuracy_after_inner_steps"][kind]
         assert len(accuracy["mean"]) == len(accuracy["half_width"]) == 11
@@ -87,7 +91,6 @@ def test_a_run_writes_its_results(tmp_path, capsys):
     assert "| maml, maml, dense | omniglot 5-way 1-shot | 3 |" in table
     assert "89.7 ± 1.1" in table
     assert (tmp_path / "curves.png").stat().st_size > 10_000
-    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 3
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, capsys):
@@ -98,32 +101,38 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, caps
         finished.append(params)
         return {kind: np.zeros((6, 51)) for kind in ("transductive", "inductive")}
 
-    def stop_at_the_third_part(*args, advance=training.advance):
-        if args[2] == 6:
-            raise KeyboardInterrupt
-        return advance(*args)
+    def stop_at_the_third_part(experiment, make_validation=training.make_validation):
+        validations = []
+
+        def validate(params):
+            validations.append(params)
+            if len(validations) == 3:
+                raise KeyboardInterrupt
+            return make_validation(experiment)(params)
+
+        return validate
 
     monkeypatch.setattr(command, "test", keep)
     command.main(["omniglot"], [*arguments, str(tmp_path / "whole")])
     with monkeypatch.context() as patch:
-        patch.setattr(training, "advance", stop_at_the_third_part)
+        patch.setattr(training, "make_validation", stop_at_the_third_part)
         with pytest.raises(SystemExit) as stopped:
             command.main(["omniglot"], [*arguments, str(tmp_path / "parts")])
     assert stopped.value.code == 130
     command.main(["omniglot"], [*arguments, str(tmp_path / "parts")])
     assert "goes on at meta-step 4" in capsys.readouterr().out
     jax.tree.map(np.testing.assert_array_equal, *finished)
-    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("whole", "parts")]
-    for lines in zip(*logs, strict=True):
-        first, second = (json.loads(line) for line in lines)
-        assert {**first, "seconds": 0} == {**second, "seconds": 0}
+    whole, parts = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "parts"))
+    assert whole == parts
 
 
 def test_another_run_in_the_same_folder_is_refused(tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps({"algorithm": "maml"}))
-    with pytest.raises(SystemExit, match=r"holds a run of another protocol, algorithm or seed"):
-        command.main(["omniglot"], [*SMALL, "--output", str(tmp_path)])
-    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    arguments = [*SMALL, "--steps", "2", "--output", str(tmp_path)]
+    command.main(["omniglot"], arguments)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    with pytest.raises(SystemExit, match=r"holds another run: .*settings\.protocol\.ways is 5 there and 3 here"):
+        command.main(["omniglot"], [*arguments, "--ways", "3"])
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
 def test_missing_data_is_an_error_with_a_remedy(tmp_path, monkeypatch):

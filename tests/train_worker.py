@@ -1,27 +1,33 @@
-"""A run for test_train_killed.py to kill: `python train_worker.py FOLDER`; with an address, one process of several."""
+"""A run for tests to kill: `python train_worker.py FOLDER`; with PORT PROCESSES PROCESS, one process of several."""
 
 import os
 import sys
+from typing import Any
 
 import jax
 
 jax.config.update("jax_enable_x64", True)
 
-if __name__ == "__main__":
+
+def report(progress):
+    print(progress.step, flush=True)
+
+
+def main() -> None:
+    """Trains as many meta-steps as TRAIN_STEPS says."""
     folder, *place = sys.argv[1:]
-    options = {}
+    options: dict[str, Any] = {}
     if place:
-        address, count, index = place
+        port, processes, process = map(int, place)
         jax.distributed.initialize(
-            address, int(count), int(index), heartbeat_timeout_seconds=20, shutdown_timeout_seconds=20
+            f"127.0.0.1:{port}", processes, process, heartbeat_timeout_seconds=20, shutdown_timeout_seconds=20
         )
         options["mesh"] = jax.make_mesh((jax.device_count(),), ("tasks",))
 
-    import training
+    import training  # whose first lines use JAX, which is too early for a process of several
 
-    def report(progress):
-        print(progress.step, flush=True)
-
-    if os.environ.get("TRAIN_QUIETLY"):
-        report = None
     training.train(folder, num_steps=int(os.environ.get("TRAIN_STEPS", "200")), report=report, **options)
+
+
+if __name__ == "__main__":
+    main()

@@ -16,7 +16,7 @@ from images.experiment import ALGORITHMS, load, make_experiment
 from images.protocol import Protocol, make_protocol
 from images.results import write_results
 from images.training import test, train
-from report import make_output_folder, positive, write_json
+from report import make_output_folder, positive
 
 PROTOCOLS = ("maml", "reptile", "cpu")
 
@@ -25,7 +25,7 @@ def parse_arguments(datasets: Sequence[str], arguments: Sequence[str] | None) ->
     """The command line; a setting that is not given is the protocol's."""
     parser = argparse.ArgumentParser(
         description="Meta-trains on images and tests on held-out classes; writes results.json, table.md, curves.png "
-        "and log.jsonl. A run that was stopped goes on when the same command is given again.",
+        "metrics.jsonl and checkpoints. A run that was stopped goes on when the same command is given again.",
     )
     add = parser.add_argument
     if len(datasets) > 1:
@@ -50,6 +50,12 @@ def parse_arguments(datasets: Sequence[str], arguments: Sequence[str] | None) ->
     add("--seed", type=int, default=0, help="of the split, the network and the tasks; default: 0")
     add("--data", type=Path, default=default_data(), help="folder with the data; default: $JAX_META_DATA, or data")
     add("--download", action="store_true", help="fetch what is missing in that folder from the official addresses")
+    add(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help="keep compiled programs there, so that the next start takes less; default: they are not kept",
+    )
     add("--output", type=Path, help="folder to write to; default: results/DATASET_ALGORITHM_WAYS_SHOTS")
     return parser.parse_args(arguments)
 
@@ -65,7 +71,8 @@ def main(datasets: Sequence[str], arguments: Sequence[str] | None = None) -> Non
     protocol = choose_protocol(options)
     name = f"{protocol.dataset}_{options.algorithm}_{protocol.ways}way_{protocol.shots}shot"
     output = make_output_folder((options.output or Path("results") / name).absolute())
-    check_same_run(output, options, protocol)
+    if options.cache:
+        jax_meta.cache_compilation(options.cache)
     print(f"protocol: {json.dumps(protocol._asdict())}", flush=True)
     try:
         splits = load(protocol, options.data, download=options.download, seed=options.seed)
@@ -75,19 +82,20 @@ def main(datasets: Sequence[str], arguments: Sequence[str] | None = None) -> Non
         sys.exit(f"{error}\nThe folder is --data, and --download fetches what can be fetched.")
     state = jax_meta.init(experiment.learner, experiment.optimizer, experiment.params, run_key)
     try:
-        state, log = train(experiment, state, output)
+        state, records = train(experiment, state, output, run_settings(options, protocol))
         start = time.perf_counter()
         accuracies = test(experiment, state.params)
     except KeyboardInterrupt:
         print(f"stopped; the same command goes on from the newest checkpoint in {output}")
         sys.exit(130)
-    except FloatingPointError as error:
-        sys.exit(f"{error}\nThe newest checkpoint before it is in {output}.")
-    seconds = {"training": log[-1].seconds, "test": time.perf_counter() - start}
-    write_results(output, protocol, options.algorithm, options.seed, log, accuracies, seconds)
+    except (FloatingPointError, OSError, ValueError) as error:
+        sys.exit(f"{error}\nThe folder is --output.")
+    trained = jax_meta.read_records(output / "times.jsonl")[-1]["seconds"]
+    seconds = {"training": trained, "test": time.perf_counter() - start}
+    write_results(output, protocol, options.algorithm, options.seed, records, accuracies, seconds)
     print((output / "table.md").read_text(encoding="utf-8"))
     print(f"{seconds['training'] / 60:.1f} minutes of training, {seconds['test'] / 60:.1f} of test.")
-    print(f"{output} holds results.json, table.md, curves.png, log.jsonl and the checkpoint.")
+    print(f"{output} holds results.json, table.md, curves.png, metrics.jsonl and the checkpoints.")
 
 
 def choose_protocol(options: argparse.Namespace) -> Protocol:
@@ -103,11 +111,8 @@ def choose_protocol(options: argparse.Namespace) -> Protocol:
     return protocol._replace(**changes)
 
 
-def check_same_run(output: Path, options: argparse.Namespace, protocol: Protocol) -> None:
-    """Writes down what the folder is of; exits if it already holds another run, which going on would mix with this."""
-    run = {"algorithm": options.algorithm, "seed": options.seed, "protocol": protocol._asdict()}
-    run["protocol"].pop("test_tasks")
-    path = output / "run.json"
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != run:
-        sys.exit(f"{output} holds a run of another protocol, algorithm or seed: choose another --output, or delete it.")
-    write_json(path, run)
+def run_settings(options: argparse.Namespace, protocol: Protocol) -> dict[str, Any]:
+    """What a run must agree in to go on in the same folder: all but the number of test tasks."""
+    fields = protocol._asdict()
+    del fields["test_tasks"]
+    return {"algorithm": options.algorithm, "seed": options.seed, "protocol": fields}

@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from images.protocol import Protocol
-from images.training import Progress
 from jax_meta import estimate
 from jax_meta.plots import plot_learning_curve
+from jax_meta.runs.plot import plot_line
+from jax_meta.runs.records import columns
 from report import environment, markdown_table, rounded, write_json, write_text
 
 PUBLISHED = {
@@ -66,7 +67,7 @@ def write_results(
     protocol: Protocol,
     algorithm: str,
     seed: int,
-    log: Sequence[Progress],
+    records: Sequence[dict[str, Any]],
     accuracies: dict[str, np.ndarray],
     seconds: dict[str, float],
 ) -> None:
@@ -78,11 +79,10 @@ def write_results(
         "protocol": protocol._asdict(),
         "seconds": rounded(seconds, 4),
         "test_accuracy_after_inner_steps": {kind: describe(values) for kind, values in accuracies.items()},
-        "training": {name: rounded([getattr(line, name) for line in log]) for name in Progress._fields},
     }
     write_json(folder / "results.json", content)
     write_text(folder / "table.md", table(protocol, algorithm, accuracies))
-    draw(protocol, algorithm, log, accuracies).savefig(folder / "curves.png", dpi=110)
+    draw(protocol, algorithm, records, accuracies, seconds).savefig(folder / "curves.png", dpi=110)
 
 
 def describe(accuracies: np.ndarray) -> dict[str, Any]:
@@ -91,14 +91,21 @@ def describe(accuracies: np.ndarray) -> dict[str, Any]:
     return {"mean": rounded(mean.tolist()), "half_width": rounded(half_width.tolist(), 3), "tasks": len(accuracies)}
 
 
-def draw(protocol: Protocol, algorithm: str, log: Sequence[Progress], accuracies: dict[str, np.ndarray]) -> Figure:
+def draw(
+    protocol: Protocol,
+    algorithm: str,
+    records: Sequence[dict[str, Any]],
+    accuracies: dict[str, np.ndarray],
+    seconds: dict[str, float],
+) -> Figure:
     """Left: accuracy while training. Right: accuracy on test tasks after each inner step, with its interval."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    steps = [line.step for line in log]
-    left.plot(steps, [100 * line.accuracy for line in log], label="training tasks, after adaptation")
-    left.plot(steps, [100 * line.val_accuracy for line in log], label="validation tasks, transductive")
-    left.set(xlabel=f"meta-steps ({log[-1].seconds / 60:.0f} minutes in all)", ylabel="accuracy, %")
+    labels = {"accuracy": "training tasks, after adaptation", "val_accuracy": "validation tasks, transductive"}
+    for index, (name, label) in enumerate(labels.items()):
+        steps, values = columns(records)[name]
+        plot_line(left, steps, 100 * values, color=f"C{index}", label=label)
+    left.set(xlabel=f"meta-steps ({seconds['training'] / 60:.0f} minutes in all)", ylabel="accuracy, %")
     left.set_title(f"{algorithm}, {protocol.dataset} {protocol.ways}-way {protocol.shots}-shot: training")
     for kind, values in accuracies.items():
         plot_learning_curve(right, *(100 * field for field in estimate(values)), label=kind)

@@ -12,6 +12,7 @@ import optax
 
 import jax_meta
 from jax_meta import LossFn, MetaLearner, Task, TrainState
+from jax_meta.runs.progress import Report
 from sines.protocol import Protocol, TrainingSet, task_stream
 
 MODEL = jax_meta.models.MLP()
@@ -106,24 +107,35 @@ def train(
     protocol: Protocol,
     training_set: TrainingSet,
     states: TrainState,
-    report: Callable[[int, str], None],
+    report: Report,
 ) -> tuple[Any, dict[str, float]]:
-    """Trains all seeds at once, in equal parts each announced by `report(steps, status)`; returns params, seconds."""
+    """Trains all seeds at once, in equal parts each announced by `report`; returns params, seconds."""
     if not method.steps:
         return states.params, {"compile": 0.0, "train": 0.0}
     part = next(part for part in (2_000, 1_000, 500, 1) if method.steps % part == 0)
-    fit_tasks = jax.vmap(partial(jax_meta.fit_tasks, method.learner, method.optimizer))
-
-    report(0, "compiles")
+    fit_tasks = jax.jit(jax.vmap(partial(jax_meta.fit_tasks, method.learner, method.optimizer)))
     start = time.perf_counter()
     stream = task_stream(protocol, training_set, states.key)
-    compiled = jax.jit(fit_tasks).lower(stream(0, part), states).compile()
+    compiled = fit_tasks.lower(stream(0, part), states).compile()
     compile_seconds = time.perf_counter() - start
+
+    def fit(learner, optimizer, sample_tasks, states, *, num_steps, **options):
+        tasks = sample_tasks(int(states.step[0]), num_steps)
+        return (compiled if num_steps == part else fit_tasks)(tasks, states)
+
     start = time.perf_counter()
-    for done in range(0, method.steps, part):
-        states, history = compiled(stream(done, part), states)
-        jax_meta.check_finite(history, first_step=done)
-        report(part, f"{(done + part) / (time.perf_counter() - start):,.0f} steps/s")
+    states, _ = jax_meta.train(
+        method.learner,
+        method.optimizer,
+        stream,  # type: ignore[arg-type] # which `fit` above alone calls
+        states,
+        num_steps=method.steps,
+        num_tasks=protocol.num_tasks,
+        record_every=part,
+        name=method.label,
+        report=report,
+        fit=fit,
+    )
     return states.params, {"compile": compile_seconds, "train": time.perf_counter() - start}
 
 

@@ -3,6 +3,7 @@
 import shutil
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from jax_meta.runs.records import Record
@@ -10,8 +11,9 @@ from jax_meta.runs.records import Record
 REMEDY = "TensorBoard's files need the extra: pip install 'jax-meta[tensorboard]'."
 
 
-def write_events(folder: Path) -> Callable[[list[Record]], None]:
-    """A function that writes records into the folder; files of an earlier start go, so that no step is there twice."""
+@contextmanager
+def event_writer(folder: Path) -> Iterator[Callable[[list[Record]], None]]:
+    """Yields what writes records into the folder; files of an earlier start go, so that no step is there twice."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
@@ -26,7 +28,10 @@ def write_events(folder: Path) -> Callable[[list[Record]], None]:
                     writer.add_scalar(name, value, record["step"])
         writer.flush()
 
-    return write
+    try:
+        yield write
+    finally:
+        writer.close()
 
 
 def read_events(path: str | Path) -> list[Record]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from jax_meta.base import TrainState
 from jax_meta.runs import records as lines
 from jax_meta.runs.checkpoints import Checkpoints, open_checkpoints, restore_newest, save
+from jax_meta.runs.events import event_writer
 from jax_meta.runs.folder import check_run, fingerprint, locked
 from jax_meta.runs.processes import is_main, refused_together
 from jax_meta.runs.records import METRICS, TIMES, Record
@@ -53,7 +54,10 @@ def open_files(
                     print(f"{folder}: {note}")
         with explained(folder, "cannot be written"):
             checkpoints = stack.enter_context(open_checkpoints(folder, keep=keep))
-            yield in_folder(folder, checkpoints, open_events(folder) if tensorboard else None)
+            events = None
+            if tensorboard and is_main():
+                events = stack.enter_context(event_writer(folder / "tensorboard"))
+            yield in_folder(folder, checkpoints, events)
             checkpoints.manager.wait_until_finished()
 
 
@@ -91,13 +95,6 @@ def in_folder(folder: Path, checkpoints: Checkpoints, events: Callable[..., None
         save(checkpoints, state, kept[-1]["step"], score)
 
     return RunFiles(resume, record, save_state, kept)
-
-
-def open_events(folder: Path) -> Callable[[list[Record]], None] | None:
-    """What writes records as TensorBoard's event files, in the main process."""
-    from jax_meta.runs.events import write_events
-
-    return write_events(folder / "tensorboard") if is_main() else None
 
 
 @contextmanager

@@ -1,0 +1,176 @@
+"""Model files: meta-learned parameters and what they were learned with, in one safetensors file.
+
+Each array is a tensor under its path in the parameters, such as `params.Dense_0.kernel`; the settings are one text in
+JSON, under `jax_meta` in the metadata. Any reader of safetensors reads both, and no part of a file is a program.
+"""
+
+import json
+import os
+import uuid
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from jax_meta.base import LossFn, MetaLearner, Params
+from jax_meta.losses import Apply
+from jax_meta.model_names import shown
+from jax_meta.model_settings import (
+    FORMAT,
+    Settings,
+    build_learner,
+    build_loss,
+    build_model,
+    describe_model,
+    named,
+    pair,
+    parse,
+    plain,
+)
+from jax_meta.model_tensors import names, read_shapes, structure, to_arrays
+
+
+class LoadedModel(NamedTuple):
+    """What a model file holds, ready for use.
+
+    Attributes:
+        meta_params: the meta-parameters, of the structure and dtypes that were saved.
+        apply: `(params, inputs) -> outputs`.
+        loss_fn: `(params, batch, key) -> (loss, metrics)`.
+        learner: the `MetaLearner`; `learner.adapt(meta_params, support, key)` gives the parameters for `apply`.
+        settings: all that the file says about these, as plain data.
+    """
+
+    meta_params: Params
+    apply: Apply
+    loss_fn: LossFn
+    learner: MetaLearner
+    settings: Settings
+
+
+def save_model(
+    path: str | os.PathLike,
+    meta_params: Params,
+    *,
+    model: nn.Module | None,
+    input_shape: tuple[int, ...] | None,
+    loss: str,
+    learner: str,
+    num_steps: int,
+    optimizer: tuple[str, Mapping[str, Any]] | None = None,
+    **options: Any,
+) -> None:
+    """Writes meta-parameters and settings as one safetensors file, whole or not at all.
+
+        save_model(
+            "sines.safetensors", state.params, model=model, input_shape=(1,), loss="regression",
+            learner="maml", num_steps=1, optimizer=("sgd", {"learning_rate": 0.01}),
+        )
+
+    Args:
+        path: the file; one that exists is replaced.
+        meta_params: what was learned, such as `state.params`: arrays of floats or integers. For a model of your own,
+            they are in dicts.
+        model: an `MLP`, `Conv4` or `ResNet12` of `jax_meta.models`, or None for any other, which whoever loads the file
+            must then have.
+        input_shape: the shape of one example's inputs, such as (1,) or (28, 28, 1), against which a reader checks the
+            tensors. None only with `model=None`.
+        loss: "regression" or "classification".
+        learner: the name of the learner: "transfer", "maml", "fomaml", "reptile", "carried_reptile", "meta_sgd" or
+            "imaml". The `is_head` of `anil` is a function: save with "maml", and make `anil` anew from `loss_fn`.
+        num_steps: the learner's inner steps.
+        optimizer: the inner optimizer's name in optax, and its keywords: "sgd", "adam", "adamw", "rmsprop", "adagrad",
+            "lion", "adabelief" or "yogi". Default: none, for "meta_sgd".
+        options: the learner's other keywords, such as `batch_size` or `strength`.
+
+    Raises:
+        ValueError: for settings or parameters that a file cannot hold, or that do not fit together.
+        OSError: if the file cannot be written.
+    """
+    settings = {
+        "format": FORMAT,
+        "jax_meta": version("jax-meta"),
+        "model": None if model is None else describe_model(model),
+        "input_shape": plain(input_shape),
+        "loss": loss,
+        "learner": named(learner, {"num_steps": num_steps, **options}),
+        "optimizer": None if optimizer is None else named(*pair(optimizer)),
+    }
+    arrays = to_arrays(meta_params)
+    made_again = build_learner(settings, build_loss(settings)(lambda params, inputs: inputs))
+    made = structure(settings, made_again, build_model(settings), arrays)
+    given, loaded = str(jax.tree.structure(meta_params)), str(jax.tree.structure(made))
+    if given != loaded:
+        raise ValueError(
+            f"meta_params {shown(given)} would be loaded as {shown(loaded)}: give plain dicts within dicts, with "
+            "strings without dots as keys."
+        )
+    write_whole(Path(path), save(arrays, {"jax_meta": json.dumps(settings)}))
+
+
+def load_model(path: str | os.PathLike, *, model: nn.Module | Apply | None = None) -> LoadedModel:
+    """Reads a model file, and makes its model, loss and learner again.
+
+        loaded = load_model("sines.safetensors")
+        adapted = loaded.learner.adapt(loaded.meta_params, (inputs, targets), jax.random.key(0))
+        predictions = loaded.apply(adapted, new_inputs)
+
+    Args:
+        path: the file that `save_model` wrote, from whatever source: nothing in it is run.
+        model: a Flax module, or a function `(params, inputs) -> outputs`, where the file names no model. Default: the
+            one that it names.
+
+    Returns:
+        A `LoadedModel`. Tensors of 64 bits are rounded to 32, with a warning, unless `jax_enable_x64` is on.
+
+    Raises:
+        ValueError: if the file is damaged, of another kind or version, names what is not known here, or holds tensors
+            that do not fit its model.
+        OSError: if it cannot be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}: check the path; jax_meta.save_model writes model files.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            settings = parse((file.metadata() or {}).get("jax_meta"))
+            model = build_model(settings) if model is None else model
+            if model is None:
+                raise ValueError("it has no model of its own: give load_model(path, model=...) what it was saved from.")
+            apply = model.apply if isinstance(model, nn.Module) else model
+            loss_fn = build_loss(settings)(apply)
+            learner = build_learner(settings, loss_fn)
+            made = structure(settings, learner, model, read_shapes(file))
+            arrays = {name: file.get_tensor(name) for name in names(made)}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged, or no safetensors file ({shown(str(error))}): get it anew.") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    leaves = [jnp.array(array) for array in arrays.values()]
+    if any(leaf.dtype != array.dtype for leaf, array in zip(leaves, arrays.values(), strict=True)):
+        advice = 'call jax.config.update("jax_enable_x64", True) first to keep them'
+        warnings.warn(f"{path} has tensors of 64 bits, which JAX rounds to 32: {advice}.", stacklevel=2)
+    return LoadedModel(jax.tree.unflatten(jax.tree.structure(made), leaves), apply, loss_fn, learner, settings)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file beside its place and moves it there, so that nobody ever finds half of it."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}: create it first.")
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

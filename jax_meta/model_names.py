@@ -1,0 +1,153 @@
+"""All that a model file may name: models, losses, learners, optimizers, and what each of their settings may be.
+
+A name from a file is looked up in these tables, and nothing else is called or imported.
+"""
+
+import inspect
+import reprlib
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import optax
+
+from jax_meta import models
+from jax_meta.algorithms.imaml import imaml
+from jax_meta.algorithms.maml import fomaml, maml
+from jax_meta.algorithms.meta_sgd import meta_sgd
+from jax_meta.algorithms.reptile import carried_reptile, reptile
+from jax_meta.algorithms.transfer import transfer
+from jax_meta.inner import balanced, shuffled
+from jax_meta.losses import classification, regression
+
+Check = Callable[[str, Any], Any]
+"""`(name, value) -> value` as a function takes it; raises ValueError for a value that it should not get."""
+
+MAX_STEPS = 10**6
+MAX_WIDTH = 2**24
+MAX_LAYERS = 100
+
+
+def shown(value: Any) -> str:
+    """A value for a message: in one line, and short, however long it is."""
+    shortener = reprlib.Repr()
+    shortener.maxstring = shortener.maxother = 80
+    return " ".join(shortener.repr(value).split())
+
+
+class Entry(NamedTuple):
+    """What a name in a file stands for: a function, and the keywords that a file may give it."""
+
+    make: Callable[..., Any]
+    checks: Mapping[str, Check]
+    required: tuple[str, ...] = ()
+
+
+def number(name: str, value: Any) -> Any:
+    """A finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+        raise ValueError(f"{name} must be a finite number, got {shown(value)}.")
+    return value
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, got {shown(value)}.")
+    return value
+
+
+def integer(smallest: int, largest: int) -> Check:
+    """The check of an integer between two others."""
+
+    def check(name, value):
+        if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
+            raise ValueError(f"{name} must be an integer from {smallest} to {largest}, got {shown(value)}.")
+        return value
+
+    return check
+
+
+def widths(name: str, value: Any) -> tuple[int, ...]:
+    """A list of widths, as a tuple."""
+    if not isinstance(value, list) or len(value) > MAX_LAYERS:
+        raise ValueError(f"{name} must be a list of at most {MAX_LAYERS} integers, got {shown(value)}.")
+    return tuple(width(name, item) for item in value)
+
+
+def one_of(choices: Mapping[str, Any]) -> Check:
+    """The check of a name, to what it stands for."""
+
+    def check(name, value):
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {shown(value)}.")
+        return choices[value]
+
+    return check
+
+
+def optional(check: Check) -> Check:
+    """The check of a value that may be None."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+width = integer(1, MAX_WIDTH)
+ACTIVATIONS = {
+    "relu": nn.relu,
+    "relu6": nn.relu6,
+    "leaky_relu": nn.leaky_relu,
+    "elu": nn.elu,
+    "selu": nn.selu,
+    "gelu": nn.gelu,
+    "silu": nn.silu,
+    "softplus": nn.softplus,
+    "sigmoid": nn.sigmoid,
+    "tanh": nn.tanh,
+}
+ORDERS = {"shuffled": shuffled, "balanced": balanced}
+LOSSES = {"regression": regression, "classification": classification}
+
+mlp = {"hidden": widths, "outputs": width, "activation": one_of(ACTIVATIONS), "normalise": flag}
+conv4 = {
+    "ways": width,
+    "filters": width,
+    "downsample": one_of({"pool": "pool", "stride": "stride"}),
+    "head": one_of({"flatten": "flatten", "mean": "mean"}),
+    "use_scale": flag,
+}
+MODELS = {
+    "MLP": Entry(models.MLP, mlp),
+    "Conv4": Entry(models.Conv4, conv4, ("ways",)),
+    "ResNet12": Entry(models.ResNet12, {"ways": width, "widths": widths}, ("ways",)),
+}
+
+steps = {"num_steps": integer(0, MAX_STEPS), "batch_size": optional(integer(1, sys.maxsize))}
+memory = {"remat": one_of({name: name for name in ("none", "steps", "blocks")}), "mixed_mode": flag}
+system = {"strength": number, "cg_steps": integer(1, MAX_STEPS), "damping": number}
+LEARNERS = {
+    "transfer": Entry(transfer, steps, ("num_steps",)),
+    "maml": Entry(maml, {**steps, **memory}, ("num_steps",)),
+    "fomaml": Entry(fomaml, steps, ("num_steps",)),
+    "reptile": Entry(reptile, {**steps, "order": one_of(ORDERS)}, ("num_steps",)),
+    "carried_reptile": Entry(carried_reptile, {**steps, "order": one_of(ORDERS)}, ("num_steps",)),
+    "meta_sgd": Entry(meta_sgd, {**steps, **memory, "step_size": number}, ("num_steps", "step_size")),
+    "imaml": Entry(imaml, {**steps, **system}, ("num_steps", "strength")),
+}
+
+NUMBERS = (
+    *("learning_rate", "momentum", "b1", "b2", "eps", "eps_root", "weight_decay", "decay", "initial_scale"),
+    "initial_accumulator_value",
+)
+FLAGS = ("nesterov", "centered", "eps_in_sqrt", "bias_correction")
+
+
+def optax_entry(make: Callable[..., Any]) -> Entry:
+    """An optax optimizer, with those of its keywords that are numbers or flags."""
+    known = {**dict.fromkeys(NUMBERS, number), **dict.fromkeys(FLAGS, flag)}
+    taken = [name for name in inspect.signature(make).parameters if name in known]
+    return Entry(make, {name: known[name] for name in taken}, ("learning_rate",))
+
+
+optimizers = (optax.sgd, optax.adam, optax.adamw, optax.rmsprop, optax.adagrad, optax.lion, optax.adabelief, optax.yogi)
+OPTIMIZERS = {make.__name__: optax_entry(make) for make in optimizers}

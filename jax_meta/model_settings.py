@@ -1,0 +1,141 @@
+"""The settings of a model file: plain data, from which a model, a loss and a learner are made again."""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+
+from jax_meta.algorithms.meta_sgd import meta_sgd
+from jax_meta.base import LossFn, MetaLearner
+from jax_meta.model_names import (
+    ACTIVATIONS,
+    LEARNERS,
+    LOSSES,
+    MAX_WIDTH,
+    MODELS,
+    OPTIMIZERS,
+    ORDERS,
+    Entry,
+    one_of,
+    optional,
+    shown,
+    widths,
+)
+
+Settings = dict[str, Any]
+"""What JSON can hold, by name."""
+
+FORMAT = 1
+MAX_TEXT = 2**16
+FIELDS = ("format", "jax_meta", "model", "input_shape", "loss", "learner", "optimizer")
+
+
+def parse(text: str | None) -> Settings:
+    """The settings from the text in a file, with all their names there; raises ValueError for anything else."""
+    if text is None:
+        raise ValueError("it holds tensors without settings of jax_meta: write it with jax_meta.save_model.")
+    try:
+        settings = json.loads(text) if len(text) <= MAX_TEXT else None
+    except (ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict) or "format" not in settings:
+        raise ValueError("its settings are damaged: get it anew, or save it again with jax_meta.save_model.")
+    if type(settings["format"]) is not int or settings["format"] != FORMAT:
+        raise ValueError(
+            f"its settings are of format {shown(settings['format'])}, and this version reads format {FORMAT}: "
+            "upgrade jax-meta, or get the file anew."
+        )
+    wrong = sorted(set(settings) ^ set(FIELDS))
+    if wrong:
+        raise ValueError(f"its settings should be {', '.join(FIELDS)}; look at {shown(wrong[0])}, or get it anew.")
+    if not isinstance(settings["jax_meta"], str):
+        raise ValueError(f"jax_meta must be the version that wrote the file, got {shown(settings['jax_meta'])}.")
+    return settings
+
+
+def build(kind: str, given: Any, entries: Mapping[str, Entry]) -> Any:
+    """A `partial` of the function that `given["name"]` stands for, with the other settings, checked."""
+    if not isinstance(given, dict):
+        raise ValueError(f"{kind} must be a name and its settings, got {shown(given)}.")
+    entry = one_of(entries)(kind, given.get("name"))
+    keywords = {key: value for key, value in given.items() if key != "name"}
+    for key in keywords:
+        one_of(entry.checks)(f"a setting of {given['name']}", key)
+    for key in entry.required:
+        if key not in keywords:
+            raise ValueError(f"{given['name']} needs the setting {key!r}.")
+    return partial(entry.make, **{key: entry.checks[key](key, value) for key, value in keywords.items()})
+
+
+def build_model(settings: Settings) -> nn.Module | None:
+    """The recorded model, or None if there is none."""
+    return None if settings["model"] is None else build("model", settings["model"], MODELS)()
+
+
+def build_loss(settings: Settings) -> Callable[..., LossFn]:
+    """The recorded loss, a function of `apply`."""
+    return one_of(LOSSES)("loss", settings["loss"])
+
+
+def build_learner(settings: Settings, loss_fn: LossFn) -> MetaLearner:
+    """The recorded learner, for a loss."""
+    learner = build("learner", settings["learner"], LEARNERS)
+    if learner.func is meta_sgd:
+        if settings["optimizer"] is not None:
+            raise ValueError("meta_sgd learns its own step sizes and takes no optimizer: leave it out.")
+        return learner(loss_fn)
+    return learner(loss_fn, build("optimizer", settings["optimizer"], OPTIMIZERS)())
+
+
+def checked_input_shape(settings: Settings) -> tuple[int, ...] | None:
+    """The recorded shape of one example's inputs; None is for models that are not recorded."""
+    shape = optional(widths)("input_shape", settings["input_shape"])
+    if shape is not None and (len(shape) > 8 or np.prod(shape, dtype=float) > MAX_WIDTH):
+        raise ValueError(f"input_shape must be the shape of one example's inputs, got {shown(list(shape))}.")
+    if shape is None and settings["model"] is not None:
+        raise ValueError("input_shape is needed with a model: give the shape of one example's inputs, such as (1,).")
+    return shape
+
+
+def describe_model(model: nn.Module) -> Settings:
+    """The settings of a model of `jax_meta.models`; raises ValueError for another."""
+    for name, entry in MODELS.items():
+        if type(model) is entry.make:
+            return {"name": name, **{key: plain(getattr(model, key)) for key in entry.checks}}
+    raise ValueError(
+        f"model must be {', '.join(MODELS)} of jax_meta.models, got {type(model).__name__}, whose code a file cannot "
+        "hold: save with model=None, and give the model to load_model(path, model=...)."
+    )
+
+
+def pair(optimizer: Any) -> tuple[str, Mapping[str, Any]]:
+    """The optimizer's name and keywords; raises ValueError for anything else, such as an optax optimizer itself."""
+    if isinstance(optimizer, tuple | list) and len(optimizer) == 2:
+        name, keywords = optimizer
+        if isinstance(name, str) and isinstance(keywords, Mapping):
+            return name, keywords
+    raise ValueError(
+        f"optimizer must be a name and keywords, such as ('sgd', {{'learning_rate': 0.01}}), got {shown(optimizer)}: "
+        "a file cannot hold the functions that an optax optimizer is made of."
+    )
+
+
+def named(name: Any, keywords: Mapping[str, Any]) -> Settings:
+    """A name with its settings."""
+    if "name" in keywords:
+        raise ValueError(f"{shown(name)} has no setting 'name': leave it out.")
+    return {"name": name, **plain(dict(keywords))}
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON holds it: lists for tuples, Python's numbers, and a listed function by its name."""
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if callable(value):
+        return next((name for name, function in (ACTIVATIONS | ORDERS).items() if function is value), value)
+    return value.item() if getattr(value, "ndim", None) == 0 else value
