@@ -19,8 +19,9 @@ def blocks(name: str, language: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
-def test_python_blocks_run(name):
+def test_python_blocks_run(name, tmp_path, monkeypatch):
     """Each block may use the names of those before it; its assertions are the test."""
+    monkeypatch.chdir(tmp_path)
     found = blocks(name, "python")
     assert found
     namespace = {}
