@@ -159,7 +159,7 @@ def test_a_second_process_is_refused_and_the_lock_goes_with_the_first(run):
 
 def test_a_folder_that_cannot_be_made_is_told_at_once(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"cannot be used: Not a directory.*choose another folder"):
+    with pytest.raises(OSError, match=r"cannot be written: Not a directory\. Choose another folder"):
         train(tmp_path / "file" / "run", report=lambda progress: pytest.fail("it began"))
 
 

@@ -26,8 +26,8 @@ Score = Callable[[Mapping[str, float]], float]
 
 
 def accuracy_or_loss(metrics: Mapping[str, float]) -> float:
-    """The accuracy of a validation, or, where there is none, minus its loss: the larger the better."""
-    return metrics["accuracy"] if "accuracy" in metrics else -metrics["loss"]
+    """The accuracy of a validation, or, where there is none, minus its loss: the larger the better; else NaN."""
+    return metrics["accuracy"] if "accuracy" in metrics else -metrics.get("loss", math.nan)
 
 
 class Checkpoints(NamedTuple):

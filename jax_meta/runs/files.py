@@ -46,18 +46,19 @@ def open_files(
         return
     folder = Path(folder)
     with ExitStack() as stack:
-        with refused_together(), explained(folder, "cannot be used"):
+        with refused_together():
             run = fingerprint(name, state, settings)
             if is_main():
                 stack.enter_context(locked(folder))
                 for note in check_run(folder, run):
                     print(f"{folder}: {note}")
-        with explained(folder, "cannot be written"):
+        with explained(folder):
             checkpoints = stack.enter_context(open_checkpoints(folder, keep=keep))
-            events = None
-            if tensorboard and is_main():
-                events = stack.enter_context(event_writer(folder / "tensorboard"))
-            yield in_folder(folder, checkpoints, events)
+        events = None
+        if tensorboard and is_main():
+            events = stack.enter_context(event_writer(folder / "tensorboard"))
+        yield in_folder(folder, checkpoints, events)
+        with explained(folder):
             checkpoints.manager.wait_until_finished()
 
 
@@ -81,29 +82,31 @@ def in_folder(folder: Path, checkpoints: Checkpoints, events: Callable[..., None
 
     def record(line: Record, elapsed: float) -> None:
         kept.append(line)
+        seconds[0] += elapsed
         if is_main():
-            seconds[0] += elapsed
-            lines.append(folder / METRICS, line)
-            lines.append(folder / TIMES, {"step": line["step"], "seconds": round(seconds[0], 3)})
+            with explained(folder):
+                lines.append(folder / METRICS, line)
+                lines.append(folder / TIMES, {"step": line["step"], "seconds": round(seconds[0], 3)})
         if events:
             events([line])
 
     def save_state(state: TrainState, score: float | None) -> None:
-        if is_main():
-            lines.sync(folder / METRICS)
-            lines.sync(folder / TIMES)
-        save(checkpoints, state, kept[-1]["step"], score)
+        with explained(folder):
+            if is_main():
+                lines.sync(folder / METRICS)
+                lines.sync(folder / TIMES)
+            save(checkpoints, state, kept[-1]["step"], score)
 
     return RunFiles(resume, record, save_state, kept)
 
 
 @contextmanager
-def explained(folder: Path, problem: str) -> Iterator[None]:
+def explained(folder: Path) -> Iterator[None]:
     """Adds to an error of the file system what it means for the run."""
     try:
         yield
     except OSError as error:
         raise OSError(
-            f"{folder} {problem}: {error.strerror or error}. What was saved there before is whole: once that is "
-            "remedied (free space, permissions), the same call goes on from it. Or choose another folder."
+            f"{folder} cannot be written: {error.strerror or error}. What was saved before is whole: once there is "
+            "space, or permission, the same call goes on from it."
         ) from error

@@ -26,8 +26,12 @@ PACKAGES = ("jax-meta", "jax", "jaxlib", "optax", "numpy")
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Makes the folder and holds it for this process; the lock goes with the process, however that ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+", encoding="utf-8") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise OSError(f"{folder} cannot be written: {error.strerror}. Choose another folder.") from error
+    with file:
         if fcntl:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

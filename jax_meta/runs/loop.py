@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -86,10 +87,10 @@ def train(
         validate_every: meta-steps between validations, a multiple of `record_every`; the end is validated, too.
             Default: ten records.
         score: of a validation's metrics, the larger the better; the checkpoint of the best is kept, see
-            `jax_meta.load_state`. Default: the accuracy, or minus the loss.
+            `jax_meta.load_state`. Default: the accuracy, or minus the loss; of others none is the best.
         keep: the newest checkpoints kept. Default: 2.
-        save_seconds: save at the first part that ends so long after the last save, besides after each validation, at
-            the end, and when stopped. Default: 60.
+        save_seconds: save at the first part that ends so long after the last save, besides every `validate_every`
+            meta-steps, at the end, and when stopped. Default: 60.
         non_finite: "stop" where a metric or a parameter is NaN or infinite, or "skip", for an optimizer that is an
             `optax.apply_if_finite`: its updates are left out, and counted as `skipped` in the records.
         tensorboard: write event files, too, into `folder/tensorboard`; needs the extra `tensorboard`.
@@ -109,27 +110,28 @@ def train(
     plan = make_plan(num_steps, record_every, validate_every if validate else None, save_seconds)
     if keep < 1:
         raise ValueError(f"keep must be 1 or more, got {keep}.")
-    name = name or getattr(learner.gradient, "__qualname__", "learner").partition(".")[0]
     failure.check_policy(non_finite, state)
-    options = {"num_tasks": num_tasks, "task_batch_size": task_batch_size, "mesh": mesh}
+    name = name or getattr(learner.gradient, "__qualname__", "learner").partition(".")[0]
+    sample_tasks, state = replicate((jax.tree_util.Partial(sample_tasks), state), mesh)
 
-    def advance(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
+    def take(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
+        options = {"num_tasks": num_tasks, "task_batch_size": task_batch_size, "mesh": mesh}
         return fit(learner, optimizer, sample_tasks, state, num_steps=count, **options)
 
-    def check(state: TrainState, following: TrainState, history: Metrics) -> None:
+    def advance(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
+        following, history = jax.block_until_ready(take(state, count))
         if not failure.is_finite(following, history, non_finite):
-            count = step_of(following) - step_of(state)
-            last, history = failure.find_failure(advance, state, count, non_finite)
+            last, history = failure.find_failure(take, state, count, non_finite)
             raise failure.stop(name, last, history, None if folder is None else Path(folder), num_tasks)
+        return following, history
 
     with ExitStack() as stack:
-        sample_tasks, state = replicate((jax.tree_util.Partial(sample_tasks), state), mesh)
         described = {**(settings or {}), "num_tasks": num_tasks}
         files = stack.enter_context(open_files(folder, name, state, described, keep, tensorboard))
         tell = stack.enter_context(shown(name, report if is_main() else lambda progress: None))
         received = stack.enter_context(interrupts.noted_signals())
         stack.enter_context(ends_together())
-        state, signal = run(plan, files, state, advance, check, validate, score, tell, received)
+        state, signal = run(plan, files, state, advance, partial(measure, plan, validate, score), tell, received)
     if signal:
         interrupts.act(signal)
     return state, files.records
@@ -140,9 +142,7 @@ def run(
     files: RunFiles,
     state: TrainState,
     advance: Callable[[TrainState, int], tuple[TrainState, Metrics]],
-    check: Callable[[TrainState, TrainState, Metrics], None],
-    validate: Validate | None,
-    score: Score,
+    measure: Callable[[TrainState, Metrics], tuple[Record, float | None]],
     tell: Report,
     received: list[int],
 ) -> tuple[TrainState, int]:
@@ -150,29 +150,40 @@ def run(
     state = files.resume(state)
     saved = time.monotonic()
     tell(Progress(step_of(state), plan.num_steps, 0.0, files.records[-1] if files.records else {}))
-    while step_of(state) < plan.num_steps:
-        start, begin = time.monotonic(), step_of(state)
+    while (begin := step_of(state)) < plan.num_steps:
         target = min(plan.num_steps, (begin // plan.record_every + 1) * plan.record_every)
-        following, history = jax.block_until_ready(advance(state, target - begin))
+        start = time.monotonic()
+        state, history = advance(state, target - begin)
         speed = (target - begin) / (time.monotonic() - start)
-        check(state, following, history)
-        validation = None
-        if validate and (target % plan.validate_every == 0 or target == plan.num_steps):
-            validation = {name: float(np.mean(np.asarray(value))) for name, value in validate(following.params).items()}
-        record = summarise(target, history, validation)
-        if (left_out := failure.skipped(following)) is not None:
-            record["skipped"] = left_out
+        record, score = measure(state, history)
         files.record(record, time.monotonic() - start)
-        state = following
         late = time.monotonic() - saved >= plan.save_seconds
         signal, is_late = agreed(max(received, default=0), late)
-        if signal or is_late or validation is not None or target == plan.num_steps:
-            files.save(state, None if validation is None else score(validation))
+        if signal or is_late or is_validated(plan, target):
+            files.save(state, score)
             saved = time.monotonic()
         tell(Progress(target, plan.num_steps, speed, record))
         if signal:
             return state, int(signal)
     return state, 0
+
+
+def measure(
+    plan: Plan, validate: Validate | None, score: Score, state: TrainState, history: Metrics
+) -> tuple[Record, float | None]:
+    """The record of a part, and the score of its validation, or None."""
+    step, validation = step_of(state), None
+    if validate and is_validated(plan, step):
+        validation = {name: float(np.mean(np.asarray(value))) for name, value in validate(state.params).items()}
+    record = summarise(step, history, validation)
+    if (left_out := failure.skipped(state)) is not None:
+        record["skipped"] = left_out
+    return record, None if validation is None else score(validation)
+
+
+def is_validated(plan: Plan, step: int) -> bool:
+    """Whether a meta-step is one for validation and a checkpoint: every so many, and the last."""
+    return step % plan.validate_every == 0 or step == plan.num_steps
 
 
 def make_plan(num_steps: int, record_every: int | None, validate_every: int | None, save_seconds: float) -> Plan:
