@@ -28,12 +28,12 @@ from jax_meta.convolution import convolution
 from jax_meta.evaluation import Estimate, estimate, evaluate, learning_curves, transduction
 from jax_meta.inner import adapt, balanced, shuffled
 from jax_meta.losses import classification, regression
-from jax_meta.model_files import LoadedModel, load_model, save_model
 from jax_meta.outer import fit, fit_tasks, init, meta_gradient, next_tasks, train_step
 from jax_meta.runs.checkpoints import load_state
 from jax_meta.runs.compilation import cache_compilation
 from jax_meta.runs.loop import train
 from jax_meta.runs.records import read_records
+from jax_meta.saved.files import LoadedModel, load_model, save_model
 
 __version__ = version("jax-meta")
 

@@ -1,10 +1,10 @@
-"""The command `python -m jax_meta`; each subcommand is a function of `jax_meta.commands` that registers itself."""
+"""The command `python -m jax_meta`; each subcommand is a function of `jax_meta.saved.command` that registers itself."""
 
 import argparse
 import sys
 
-from jax_meta.commands import register_adapt
 from jax_meta.runs.plot import register_plot
+from jax_meta.saved.command import register_adapt
 
 SUBCOMMANDS = (register_adapt, register_plot)
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import safetensors.numpy
 from flax import linen as nn
 
-from jax_meta.model_files import save_model
 from jax_meta.models import MLP
+from jax_meta.saved.files import save_model
 
 KEY = jax.random.key(0)
 MODEL = MLP(hidden=(4,), outputs=2, activation=nn.tanh)

@@ -14,10 +14,10 @@ import torch
 from flax import linen as nn
 
 import jax_meta
-from jax_meta.model_files import load_model
-from jax_meta.model_names import LEARNERS, MODELS, OPTIMIZERS
-from jax_meta.model_settings import build, build_model
 from jax_meta.models import MLP, Conv4, ResNet12
+from jax_meta.saved.files import load_model
+from jax_meta.saved.names import LEARNERS, MODELS, OPTIMIZERS
+from jax_meta.saved.settings import build, build_model
 from model_file_cases import KEY, MODEL, PARAMS, SGD, SUPPORT, saved
 
 OPTIONS = {

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from jax_meta.model_files import load_model
+from jax_meta.saved.files import load_model
 from model_file_cases import PARAMS, SUPPORT, saved
 
 SECONDS = 5

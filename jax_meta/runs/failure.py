@@ -13,6 +13,7 @@ from jax_meta.base import Metrics, Params, TrainState
 from jax_meta.checks import check_choice
 from jax_meta.runs.checkpoints import open_checkpoints, save
 from jax_meta.runs.processes import is_main
+from jax_meta.whole_files import write_whole
 
 POLICIES = ("stop", "skip")
 LAST_FINITE = "last_finite"
@@ -80,7 +81,7 @@ def stop(name: str, state: TrainState, history: Metrics, folder: Path | None, nu
         key = np.asarray(jax.random.key_data(state.key)).tolist()
         told = {"step": step, "learner": name, "not_finite": bad or ["update"], "key": key, "num_tasks": num_tasks}
         if is_main():
-            (folder / "failure.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+            write_whole(folder / "failure.json", (json.dumps(told, indent=2) + "\n").encode())
     return FloatingPointError(
         f"{message} To see it again: {place}; "
         f"tasks = jax_meta.next_tasks(sample_tasks, state, num_tasks={num_tasks}); "

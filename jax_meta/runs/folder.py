@@ -13,6 +13,7 @@ import numpy as np
 
 from jax_meta.base import TrainState
 from jax_meta.runs.checkpoints import FOLDER, to_arrays
+from jax_meta.whole_files import write_whole
 
 try:
     import fcntl
@@ -68,9 +69,7 @@ def check_run(folder: Path, run: dict[str, Any]) -> list[str]:
     if not path.exists():
         if (folder / FOLDER).exists() and any((folder / FOLDER).iterdir()):
             raise ValueError(f"{folder} has checkpoints and no {RUN} to tell of which run: choose another folder.")
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps({"run": run, "versions": versions()}, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, (json.dumps({"run": run, "versions": versions()}, indent=2) + "\n").encode())
         return []
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from jax_meta.whole_files import write_whole
+
 METRICS, TIMES = "metrics.jsonl", "times.jsonl"
 Record = dict[str, Any]
 
@@ -44,9 +46,7 @@ def cut_back(path: Path, step: int) -> list[Record]:
     if not path.exists():
         return []
     kept = [record for record in read_records(path) if record["step"] <= step]
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(line(record) for record in kept), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, "".join(map(line, kept)).encode())
     return kept
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from jax_meta.base import MetaLearner, Params, PyTree
 from jax_meta.checks import describe
-from jax_meta.model_names import shown
-from jax_meta.model_settings import Settings, checked_input_shape
+from jax_meta.saved.names import shown
+from jax_meta.saved.settings import Settings, checked_input_shape
 
 DTYPES = {
     **{"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"},

@@ -6,7 +6,6 @@ JSON, under `jax_meta` in the metadata. Any reader of safetensors reads both, an
 
 import json
 import os
-import uuid
 import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -21,8 +20,8 @@ from safetensors.numpy import save
 
 from jax_meta.base import LossFn, MetaLearner, Params
 from jax_meta.losses import Apply
-from jax_meta.model_names import shown
-from jax_meta.model_settings import (
+from jax_meta.saved.names import shown
+from jax_meta.saved.settings import (
     FORMAT,
     Settings,
     build_learner,
@@ -34,7 +33,8 @@ from jax_meta.model_settings import (
     parse,
     plain,
 )
-from jax_meta.model_tensors import names, read_shapes, structure, to_arrays
+from jax_meta.saved.tensors import names, read_shapes, structure, to_arrays
+from jax_meta.whole_files import write_whole
 
 
 class LoadedModel(NamedTuple):
@@ -158,19 +158,3 @@ def load_model(path: str | os.PathLike, *, model: nn.Module | Apply | None = Non
         advice = 'call jax.config.update("jax_enable_x64", True) first to keep them'
         warnings.warn(f"{path} has tensors of 64 bits, which JAX rounds to 32: {advice}.", stacklevel=2)
     return LoadedModel(jax.tree.unflatten(jax.tree.structure(made), leaves), apply, loss_fn, learner, settings)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file beside its place and moves it there, so that nobody ever finds half of it."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}: create it first.")
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise

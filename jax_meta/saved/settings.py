@@ -10,7 +10,7 @@ import numpy as np
 
 from jax_meta.algorithms.meta_sgd import meta_sgd
 from jax_meta.base import LossFn, MetaLearner
-from jax_meta.model_names import (
+from jax_meta.saved.names import (
     ACTIVATIONS,
     LEARNERS,
     LOSSES,

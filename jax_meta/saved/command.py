@@ -1,4 +1,4 @@
-"""The subcommands of `python -m jax_meta`."""
+"""The command `python -m jax_meta adapt`: a saved model, adapted to the examples in a file."""
 
 import argparse
 import io
@@ -9,9 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jax_meta.model_files import LoadedModel, load_model, write_whole
-from jax_meta.model_names import MAX_STEPS
-from jax_meta.model_settings import Settings, checked_input_shape
+from jax_meta.saved.files import LoadedModel, load_model
+from jax_meta.saved.names import MAX_STEPS
+from jax_meta.saved.settings import Settings, checked_input_shape
+from jax_meta.whole_files import write_whole
 
 DESCRIPTION = """\
 Takes a model that was meta-learned on many tasks, adapts it to the few examples of a new one, and reports its loss

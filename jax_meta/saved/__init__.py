@@ -1,0 +1,1 @@
+"""Model files: what was meta-learned, with the settings to use it, and the command that does."""
