@@ -1,9 +1,11 @@
 """The tasks of a meta-step on many devices: each takes its share, and one all-reduce adds up their gradients."""
 
+import zlib
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jax_meta.base import Metrics, Params, PyTree, Task
@@ -19,6 +21,8 @@ def mean_over_devices(
     Where the number of devices does not divide that of tasks, some tasks are done twice, and the copies weigh nothing.
     """
     mesh = check_mesh(mesh)
+    if mesh.is_multi_process:  # outside jit each process has its arrays on its own device
+        meta_params, tasks, keys = replicate((meta_params, tasks, keys), mesh)
     num_tasks, devices = len(keys), mesh.shape[AXIS]
     places = jnp.arange(num_tasks + -num_tasks % devices)
     weights = None
@@ -37,19 +41,65 @@ def mean_over_devices(
 
 
 def replicate(tree: PyTree, mesh: Mesh | None) -> PyTree:
-    """The arrays of `tree` on all devices of the mesh; those that are on it already stay as they are."""
+    """The arrays of `tree` on all devices of the mesh; those that are on it already stay as they are.
+
+    Where several processes hold the mesh each gives its own copy; ValueError if the copies differ.
+    """
     if mesh is None:
         return tree
     mesh = check_mesh(mesh)
+    leaves, structure = jax.tree.flatten(tree)
+    places = [place for place, leaf in enumerate(leaves) if not is_placed(leaf, mesh)]
+    if mesh.is_multi_process:
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):  # inside jit, where the compiler places all
+            return tree
+        check_equal([leaves[place] for place in places], mesh)
+    for place in places:
+        leaves[place] = copy_to(mesh, leaves[place])
+    return jax.tree.unflatten(structure, leaves)
 
-    def place(leaf):
-        if isinstance(leaf, jax.core.Tracer):
-            return leaf
-        sharding = getattr(leaf, "sharding", None)
-        on_mesh = isinstance(sharding, NamedSharding) and sharding.mesh == mesh
-        return leaf if on_mesh else jax.device_put(leaf, NamedSharding(mesh, PartitionSpec()))
 
-    return jax.tree.map(place, tree)
+def is_placed(leaf: jax.Array, mesh: Mesh) -> bool:
+    """Whether an array is on the mesh, or is traced, and so is placed by the compiler."""
+    sharding = getattr(leaf, "sharding", None)
+    return isinstance(leaf, jax.core.Tracer) or (isinstance(sharding, NamedSharding) and sharding.mesh == mesh)
+
+
+def copy_to(mesh: Mesh, leaf: jax.Array) -> jax.Array:
+    """A copy of an array on each device of the mesh."""
+    whole = NamedSharding(mesh, PartitionSpec())
+    if not mesh.is_multi_process:
+        return jax.device_put(leaf, whole)
+    # device_put refuses keys and arrays that were put on a device, as restored ones are
+    leaf = jnp.asarray(leaf)
+    return jax.make_array_from_callback(leaf.shape, whole, lambda index: leaf[index])
+
+
+def check_equal(leaves: list[jax.Array], mesh: Mesh) -> None:
+    """Raises ValueError unless each process of the mesh has arrays of the same bytes."""
+    if not leaves:
+        return
+    checksums = copy_to(mesh, jnp.array([checksum(leaf) for leaf in leaves], jnp.uint32))
+    spread = jax.shard_map(
+        lambda sums: jax.lax.pmax(sums, mesh.axis_names) - jax.lax.pmin(sums, mesh.axis_names),
+        mesh=mesh,
+        in_specs=PartitionSpec(),
+        out_specs=PartitionSpec(),
+        check_vma=False,
+    )
+    different = int(np.count_nonzero(jax.jit(spread)(checksums)))
+    if different:
+        raise ValueError(
+            f"{different} of the {len(leaves)} arrays of the state, the tasks or the sampler differ from process to "
+            "process: make them in each process from the same key, or restore them from the same checkpoint."
+        )
+
+
+def checksum(leaf: jax.Array) -> int:
+    """A number of 32 bits that tells arrays of different bytes apart."""
+    is_key = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
+    array = np.ascontiguousarray(jax.random.key_data(leaf) if is_key else leaf)
+    return zlib.crc32(array.reshape(-1).view(np.uint8).data)
 
 
 def check_mesh(mesh: Mesh) -> Mesh:

@@ -1,0 +1,1 @@
+"""The parts of `scaling.py`: meta-steps on more and more devices, measured and on paper."""

@@ -1,0 +1,121 @@
+"""The networks of the model on paper: the FLOP of a task's meta-gradient, and the bytes that devices sum up."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
+
+import jax_meta
+from jax_meta import LossFn, Task
+from jax_meta.models import MLP, Conv4, ResNet12
+from spreading.paper import Work
+
+
+class Network(NamedTuple):
+    """A network, and the tasks that it learns from.
+
+    Attributes:
+        title: for tables and figures.
+        model: the network.
+        measure: `jax_meta.regression` or `jax_meta.classification`.
+        example: the shape of an input.
+        ways: classes of a task; 1 on sines.
+        shots: support examples, of a class.
+        queries: query examples, of a class.
+        blocks: the block in which a kernel is, by its path: each block halves height and width.
+    """
+
+    title: str
+    model: nn.Module
+    measure: Callable[..., LossFn]
+    example: tuple[int, ...]
+    ways: int
+    shots: int
+    queries: int
+    blocks: Callable[[str], int]
+
+
+def number_in(path: str, prefix: str) -> int:
+    """The number behind a prefix in a path."""
+    return int(path.split(prefix)[1].split("/")[0])
+
+
+NETWORKS = {
+    "sine": Network("sine MLP, 1-40-40-1", MLP(), jax_meta.regression, (1,), 1, 10, 10, lambda path: 0),
+    "conv4": Network(
+        "Conv4-64, 28 x 28",
+        Conv4(5),
+        jax_meta.classification,
+        (28, 28, 1),
+        5,
+        1,
+        15,
+        lambda path: number_in(path, "ConvBlock_"),
+    ),
+    "resnet12": Network(
+        "ResNet-12, 84 x 84",
+        ResNet12(5),
+        jax_meta.classification,
+        (84, 84, 3),
+        5,
+        1,
+        15,
+        lambda path: number_in(path, "Convolution_") // 4,
+    ),
+}
+
+
+def work_of(network: Network, inner_steps: int) -> Work:
+    """What the model on paper needs to know."""
+    return Work(flop_per_task(network, inner_steps), reduced_bytes(network))
+
+
+def shapes(network: Network) -> tuple[Any, Task]:
+    """The shapes of the parameters, and of one task."""
+
+    def batch(examples):
+        inputs = jax.ShapeDtypeStruct((examples, *network.example), jnp.float32)
+        if network.ways == 1:
+            return inputs, jax.ShapeDtypeStruct((examples, 1), jnp.float32)
+        return inputs, jax.ShapeDtypeStruct((examples,), jnp.int32)
+
+    task = Task(batch(network.ways * network.shots), batch(network.ways * network.queries))
+    params = jax.eval_shape(network.model.init, jax.random.key(0), task.support[0])
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32), params), task
+
+
+def reduced_bytes(network: Network) -> int:
+    """Bytes of a meta-gradient and of the metrics of a loss, in float32, which are what one all-reduce sums."""
+    params, task = shapes(network)
+    loss_fn = network.measure(lambda params, inputs: jnp.zeros((len(inputs), network.ways)))
+    _, metrics = jax.eval_shape(loss_fn, params, task.query, jax.eval_shape(lambda: jax.random.key(0)))
+    return 4 * sum(leaf.size for leaf in jax.tree.leaves((params, metrics)))
+
+
+def flop_per_task(network: Network, inner_steps: int) -> float:
+    """Multiplications and additions in the products of a task's second-order meta-gradient.
+
+    A layer needs its outputs and the gradients of its inputs and kernel, 3 products, for each query; a layer on the
+    data needs no gradient of its inputs. A second-order inner step has those 3, and for each of them the 2 of its
+    transposes: 9. For layers on the data these are 2, and 4.
+    """
+    on_data, others = forward_flop(network)
+    queries, supports = network.ways * network.queries, network.ways * network.shots
+    return queries * (2 * on_data + 3 * others) + inner_steps * supports * (4 * on_data + 9 * others)
+
+
+def forward_flop(network: Network) -> tuple[float, float]:
+    """FLOP of one example's forward pass, in the layers on the data and in all others."""
+    params, _ = shapes(network)
+    totals = {True: 0.0, False: 0.0}
+    for path, kernel in flatten_dict(params["params"], sep="/").items():
+        if path.endswith("kernel"):
+            convolves = kernel.ndim == 4
+            block = network.blocks(path) if convolves else 0
+            positions = (network.example[0] // 2**block) * (network.example[1] // 2**block) if convolves else 1
+            on_data = block == 0 and kernel.shape[-2] == network.example[-1]
+            totals[on_data] += 2 * kernel.size * positions
+    return totals[True], totals[False]
