@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.extend.core import jaxpr_as_fun
 
 from jax_meta.base import Batch, LossFn, Params
 from jax_meta.checks import check_batch_size, check_num_steps
@@ -155,23 +156,27 @@ def check_second_derivative(optimizer: optax.GradientTransformation, params: Par
 
     def live(leaf):
         units = leaf.shape[-1] if leaf.ndim and leaf.shape[-1] > 1 else leaf.size
-        return (jnp.arange(leaf.size) % units > min(0, units - 2)).astype(leaf.dtype).reshape(leaf.shape)
+        return (np.arange(leaf.size) % units > min(0, units - 2)).astype(leaf.dtype).reshape(leaf.shape)
 
-    def loss_fn(params, batch, key):
-        return optax.tree.norm(optax.tree.mul(jax.tree.map(live, params), params), squared=True) / 2, {}
+    def adapted_sum(params, mask):
+        def loss_fn(params, batch, key):
+            return optax.tree.norm(optax.tree.mul(mask, params), squared=True) / 2, {}
 
-    def adapted_sum(params):
         steps = min(num_steps, UNROLL_LIMIT)
         adapted = adapt(loss_fn, optimizer, params, jnp.zeros(1), jax.random.key(0), num_steps=steps)
         return sum(leaf.sum() for leaf in jax.tree.leaves(adapted))
 
-    def slopes_are_finite(params):
-        slopes = jax.grad(adapted_sum)(params)
+    def slopes_are_finite(params, mask):
+        slopes = jax.grad(adapted_sum)(params, mask)
         return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes)]).all()
 
-    with jax.ensure_compile_time_eval():
-        finite = jax.jit(slopes_are_finite)(ones)
-    if not isinstance(finite, jax.core.Tracer) and not finite:
+    inputs = ones, jax.tree.map(live, ones)  # arguments, since the compiler would take seconds to fold such constants
+    traced = jax.make_jaxpr(slopes_are_finite)(*inputs)
+    if any(isinstance(constant, jax.core.Tracer) for constant in traced.consts):
+        return
+    leaves = jax.tree.leaves(inputs)
+    (finite,) = jax.jit(jaxpr_as_fun(traced)).lower(*leaves).compile()(*leaves)  # at once, though JAX traces
+    if not finite:
         raise ValueError(
             "the inner optimizer's update has no finite derivative at a zero gradient, so a second-order meta-gradient "
             "would be NaN. Give it a positive eps_root, as in optax.adam(1e-3, eps_root=1e-8), use optax.sgd, or "

@@ -34,14 +34,16 @@ def meta_gradient(
         task_batch_size: tasks at a time, a divisor of `num_tasks`: it bounds memory and changes nothing else.
             Default: all at once. Convolutional networks are fastest on CPU with 1.
         mesh: devices, along an axis named "tasks", each of which takes its share of the tasks; `task_batch_size` then
-            divides that share. The result is the same to rounding. Default: one device.
+            divides that share. The result is the same to rounding. They may be those of several processes, which must
+            then hold equal arrays. Default: one device.
 
     Returns:
         The mean gradient, with the structure of `meta_params`, and the mean of each metric.
 
     Raises:
         ValueError: if support and query differ in structure or in the shape of an example, if the leaves disagree about
-            `num_tasks`, if `task_batch_size` does not divide it, or if the mesh has no axis "tasks".
+            `num_tasks`, if `task_batch_size` does not divide it, if the mesh has no axis "tasks", or if its processes
+            differ in their arrays.
     """
     num_tasks = check_tasks(tasks)
     keys = jax.random.split(key, num_tasks)
