@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax_meta.base import Metrics, Params, PyTree, Task
 
 AXIS = "tasks"
+WHOLE = PartitionSpec()
 
 
 def mean_over_devices(
@@ -33,15 +34,23 @@ def mean_over_devices(
     def share(*inputs):
         return jax.lax.pmean(mean(*inputs), AXIS)
 
-    whole, spread = PartitionSpec(), PartitionSpec(AXIS)
+    shares = PartitionSpec(AXIS)
     on_mesh = jax.shard_map(
-        share, mesh=mesh, in_specs=(whole, spread, spread, spread), out_specs=whole, check_vma=False
+        share, mesh=mesh, in_specs=(WHOLE, shares, shares, shares), out_specs=WHOLE, check_vma=False
     )
     return on_mesh(meta_params, tasks, keys, weights)
 
 
-def replicate(tree: PyTree, mesh: Mesh | None) -> PyTree:
-    """The arrays of `tree` on all devices of the mesh; those that are on it already stay as they are.
+def spread(tasks: Task, mesh: Mesh | None) -> Task:
+    """Tasks of many meta-steps, `[num_steps, num_tasks, ...]`, of which each device holds its share if it can."""
+    if mesh is None:
+        return tasks
+    num_tasks, devices = jax.tree.leaves(tasks)[0].shape[1], check_mesh(mesh).shape[AXIS]
+    return replicate(tasks, mesh, WHOLE if num_tasks % devices else PartitionSpec(None, AXIS))
+
+
+def replicate(tree: PyTree, mesh: Mesh | None, spec: PartitionSpec = WHOLE) -> PyTree:
+    """The arrays of `tree` on all devices of the mesh, whole or by `spec`; those that are on it already stay.
 
     Where several processes hold the mesh each gives its own copy; ValueError if the copies differ.
     """
@@ -55,7 +64,7 @@ def replicate(tree: PyTree, mesh: Mesh | None) -> PyTree:
             return tree
         check_equal([leaves[place] for place in places], mesh)
     for place in places:
-        leaves[place] = copy_to(mesh, leaves[place])
+        leaves[place] = copy_to(mesh, leaves[place], spec)
     return jax.tree.unflatten(structure, leaves)
 
 
@@ -65,14 +74,14 @@ def is_placed(leaf: jax.Array, mesh: Mesh) -> bool:
     return isinstance(leaf, jax.core.Tracer) or (isinstance(sharding, NamedSharding) and sharding.mesh == mesh)
 
 
-def copy_to(mesh: Mesh, leaf: jax.Array) -> jax.Array:
-    """A copy of an array on each device of the mesh."""
-    whole = NamedSharding(mesh, PartitionSpec())
+def copy_to(mesh: Mesh, leaf: jax.Array, spec: PartitionSpec = WHOLE) -> jax.Array:
+    """A copy of an array, or of a part of it, on each device of the mesh."""
+    sharding = NamedSharding(mesh, spec)
     if not mesh.is_multi_process:
-        return jax.device_put(leaf, whole)
+        return jax.device_put(leaf, sharding)
     # device_put refuses keys and arrays that were put on a device, as restored ones are
     leaf = jnp.asarray(leaf)
-    return jax.make_array_from_callback(leaf.shape, whole, lambda index: leaf[index])
+    return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
 
 
 def check_equal(leaves: list[jax.Array], mesh: Mesh) -> None:
@@ -80,14 +89,14 @@ def check_equal(leaves: list[jax.Array], mesh: Mesh) -> None:
     if not leaves:
         return
     checksums = copy_to(mesh, jnp.array([checksum(leaf) for leaf in leaves], jnp.uint32))
-    spread = jax.shard_map(
+    differences = jax.shard_map(
         lambda sums: jax.lax.pmax(sums, mesh.axis_names) - jax.lax.pmin(sums, mesh.axis_names),
         mesh=mesh,
-        in_specs=PartitionSpec(),
-        out_specs=PartitionSpec(),
+        in_specs=WHOLE,
+        out_specs=WHOLE,
         check_vma=False,
     )
-    different = int(np.count_nonzero(jax.jit(spread)(checksums)))
+    different = int(np.count_nonzero(jax.jit(differences)(checksums)))
     if different:
         raise ValueError(
             f"{different} of the {len(leaves)} arrays of the state, the tasks or the sampler differ from process to "

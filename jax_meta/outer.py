@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from jax_meta.base import MetaLearner, Metrics, Params, Sampler, Task, TrainState
 from jax_meta.checks import check_finite, check_num_steps, check_task_batch_size, check_tasks
-from jax_meta.devices import mean_over_devices, replicate
+from jax_meta.devices import mean_over_devices, replicate, spread
 
 SAMPLE_AHEAD_BYTES = 2**20
 """`fit` samples the tasks of as many meta-steps at once as fit in this: one large draw costs less than many small."""
@@ -239,7 +239,7 @@ def fit_tasks(
     Returns and raises as `fit` does.
     """
     num_steps = jax.tree.leaves(tasks)[0].shape[0]
-    tasks, state = replicate((tasks, state), mesh)
+    tasks, state = spread(tasks, mesh), replicate(state, mesh)
     state, history = _fit_tasks(learner, optimizer, tasks, state, task_batch_size, mesh)
     check_finite(history, first_step=state.step - num_steps)
     return state, history

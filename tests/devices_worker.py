@@ -11,6 +11,7 @@ import numpy as np  # noqa: E402
 import optax  # noqa: E402
 
 import jax_meta  # noqa: E402
+from jax_meta.devices import spread  # noqa: E402
 from learners import sines  # noqa: E402
 
 KEY = jax.random.key(0)
@@ -36,6 +37,14 @@ def trained(num_tasks, learner=None, **options):
     return state, (state.params, history)
 
 
+def at_hand(num_tasks, mesh):
+    learner = jax_meta.maml(PROBLEM.loss_fn, optax.sgd(0.05), num_steps=1)
+    tasks = jax.vmap(lambda key: PROBLEM.sample_tasks(key, num_tasks))(jax.random.split(KEY, 3))
+    state = jax_meta.init(learner, OUTER, PROBLEM.params, KEY)
+    state, history = jax_meta.fit_tasks(learner, OUTER, tasks, state, mesh=mesh)
+    return state.params, history
+
+
 def main():
     """Prints a line of JSON."""
     report = {}
@@ -50,6 +59,13 @@ def main():
     report["another axis"] = difference(trained(8, mesh=weights)[1], alone)
     reptile = jax_meta.reptile(PROBLEM.loss_fn, optax.sgd(0.05), num_steps=3, batch_size=2)
     report["reptile"] = difference(trained(8, reptile, mesh=make_mesh(4))[1], trained(8, reptile)[1])
+
+    for num_tasks in (8, 5):
+        report[f"fit_tasks, {num_tasks} tasks"] = difference(
+            *(at_hand(num_tasks, mesh) for mesh in (None, make_mesh(4)))
+        )
+    given = spread(jax.vmap(lambda key: PROBLEM.sample_tasks(key, 8))(jax.random.split(KEY, 3)), make_mesh(4))
+    report["tasks at hand on a device"] = given.support[0].addressable_shards[0].data.shape[:2]
 
     state, _ = trained(8, mesh=make_mesh(4))
     report["devices of the result"] = len(jax.tree.leaves(state.params)[0].devices())

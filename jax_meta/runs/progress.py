@@ -43,15 +43,20 @@ def shown(name: str, report: Report | None) -> Iterator[Report]:
     else:
         with bars() as display:
             task = display.add_task(name, total=None, status="compiles")
-            yield lambda now: display.update(
-                task, completed=now.step, total=now.num_steps, status=describe(now) if now.record else "compiles"
-            )
+            latest: Record = {}
+
+            def update(now: Progress) -> None:
+                latest.update(now.record)  # so that the last validation stays in sight
+                status = describe(now._replace(record=latest)) if now.steps_per_second else "compiles"
+                display.update(task, completed=now.step, total=now.num_steps, status=status)
+
+            yield update
 
 
 def bars() -> progress.Progress:
     """Bars with what is going on, the time taken and the time left."""
     return progress.Progress(
-        progress.TextColumn("{task.description:<20}"),
+        progress.TextColumn("{task.description}"),
         progress.BarColumn(bar_width=14),
         progress.TaskProgressColumn(),
         progress.TextColumn("{task.fields[status]}"),
@@ -79,8 +84,9 @@ def printer(name: str) -> Report:
 def describe(now: Progress) -> str:
     """The speed and the metrics, briefly."""
     metrics = [
-        f"{name.replace('_', ' ')} {value:.4g}"
+        f"{name.replace('_', ' ')} {value:.3g}"
         for name, value in now.record.items()
         if name in ("loss", "accuracy", "val_loss", "val_accuracy", "skipped") and value is not None
     ]
-    return ", ".join([f"{now.steps_per_second:,.3g}/s", *metrics])
+    speed = f"{now.steps_per_second:,.0f}" if now.steps_per_second >= 100 else f"{now.steps_per_second:.3g}"
+    return ", ".join([f"{speed}/s", *metrics])

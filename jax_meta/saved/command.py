@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from jax_meta.saved.files import LoadedModel, load_model
 from jax_meta.saved.names import MAX_STEPS
 from jax_meta.saved.settings import Settings, checked_input_shape
+from jax_meta.tasks.archives import read_arrays
 from jax_meta.whole_files import write_whole
 
 DESCRIPTION = """\
@@ -113,8 +115,10 @@ def read_task(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}: write it with numpy.savez, see adapt --help.")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            task = {name: file[name] for name in (*REQUIRED, *OPTIONAL) if name in file.files}
+        with zipfile.ZipFile(path) as file:
+            present = {name.removesuffix(".npy") for name in file.namelist()}
+        names = [name for name in (*REQUIRED, *OPTIONAL) if name in present]
+        task = dict(zip(names, read_arrays(path, names), strict=True))
     except Exception as error:
         raise ValueError(f"{path} is no npz file of plain arrays: write it with numpy.savez.") from error
     for name in REQUIRED:
