@@ -24,7 +24,7 @@ def train(
 ) -> tuple[TrainState, list[dict[str, Any]]]:
     """Trains to the protocol's last meta-step, from the folder's newest checkpoint if there is one."""
     protocol = experiment.protocol
-    between_validations = max(1, protocol.steps // VALIDATIONS)
+    between_validations = max(PART, protocol.steps // VALIDATIONS)
     return jax_meta.train(
         experiment.learner,
         experiment.optimizer,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import uuid
 import warnings
@@ -89,18 +90,35 @@ def write(path: Path, data: ClassImages, origin: dict[str, Any]) -> None:
 def read(path: Path, origin: dict[str, Any]) -> ClassImages | None:
     """Memory-maps a cache; returns None unless it is there, whole, and of that origin."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return None
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
                 return None
-            text = file.read(int.from_bytes(file.read(8), "little"))
+            length = int.from_bytes(file.read(8), "little")
+            text = file.read(length) if length <= path.stat().st_size else b""
         header = json.loads(text)
-        whole = path.stat().st_size == images_offset(len(text)) + int(np.prod(header["shape"]))
+        shape, counts, names = header["shape"], header["counts"], header["names"]
+        check_header(shape, counts, names)
+        whole = path.stat().st_size == images_offset(len(text)) + math.prod(shape)
         if not whole or header["origin"] != json.loads(json.dumps(origin)):
             return None
-        images = np.memmap(path, np.uint8, "r", images_offset(len(text)), tuple(header["shape"]))
-        return ClassImages(images, np.array(header["counts"], np.int32), tuple(header["names"]))
-    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
+        images = np.memmap(path, np.uint8, "r", images_offset(len(text)), tuple(shape))
+        return ClassImages(images, np.array(counts, np.int32), tuple(names))
+    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError, RecursionError):
         return None
+
+
+def check_header(shape: Any, counts: Any, names: Any) -> None:
+    """Raises ValueError unless these can be of `ClassImages`: what reads them indexes images by the counts."""
+    if not all(type(part) is list for part in (shape, counts, names)):
+        raise ValueError("no lists of sides, counts and names")
+    if len(shape) != 5 or not all(type(side) is int and side > 0 for side in shape):
+        raise ValueError("no shape of images")
+    if not len(counts) == len(names) == shape[0] or not all(type(name) is str for name in names):
+        raise ValueError("no counts and names of the classes")
+    if not all(type(count) is int and 0 < count <= shape[1] for count in counts):
+        raise ValueError("a count of other images than there are")
 
 
 def images_offset(header_bytes: int) -> int:

@@ -5,10 +5,8 @@ Bertinetto, Henriques, Torr and Vedaldi, arXiv:1805.08136, and FC100, of Oreshki
 arXiv:1805.10123.
 """
 
-import lzma
+import io
 import os
-import tarfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,9 +14,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from jax_meta.checks import check_choice
+from jax_meta.tasks.archives import read_tar
 from jax_meta.tasks.cache import cached
 from jax_meta.tasks.download import download as fetch
 from jax_meta.tasks.images import ClassImages, Splits, published_split
+from jax_meta.tasks.pickled_arrays import as_array
 from jax_meta.tasks.pickles import load_arrays
 
 Split = Literal["cifar_fs", "fc100"]
@@ -30,8 +30,8 @@ CLASSES, SIDE = 100, 32
 EXAMPLES = {"train": 500, "test": 100}
 """The images of each class in each of the two batches, which here are put one after the other."""
 
-DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError)
-"""What `tarfile` raises for an archive that is cut short, damaged, or none."""
+LARGEST = 1 << 30
+"""The bytes to which an archive may unpack; the official one has 186 MB."""
 
 
 def load_cifar100(
@@ -86,19 +86,14 @@ def read_archive(path: Path) -> ClassImages:
 
 def read_members(path: Path) -> dict[str, Any]:
     """The unpickled members "train", "test" and "meta"; raises ValueError if one cannot be read."""
-    contents = {}
     try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                name = MEMBERS.get(member.name.removeprefix("./"))
-                file = archive.extractfile(member) if name and member.isreg() else None
-                if name and file:
-                    contents[name] = load_arrays(file, name=f"{path} (its member {member.name})")
-            # To its end, where gzip compares the checksum of all that came before.
-            while archive.fileobj and archive.fileobj.read(1 << 20):
-                pass
-    except DAMAGE as error:
+        packed = read_tar(path, MEMBERS, most=LARGEST)
+    except Exception as error:  # of tarfile, gzip, zlib, bz2 and lzma
         raise damaged(path, str(error) or type(error).__name__) from error
+    contents = {
+        MEMBERS[member]: load_arrays(io.BytesIO(packed.pop(member)), name=f"{path} (its member {member})")
+        for member in list(packed)
+    }
     missing = [member for member, name in MEMBERS.items() if name not in contents]
     if missing:
         raise damaged(path, f"it lacks {', '.join(missing)}")
@@ -127,7 +122,7 @@ def group_records(
     images = np.empty((len(names), sum(examples.values()), side, side, 3), np.uint8)
     start = 0
     for batch, count in examples.items():
-        records, labels, files = (np.asarray(batches[batch][key]) for key in (b"data", b"fine_labels", b"filenames"))
+        records, labels, files = (as_array(batches[batch][key]) for key in (b"data", b"fine_labels", b"filenames"))
         check_records(batch, records, labels, files, names=names, count=count, side=side)
         order = np.lexsort((files, labels)).reshape(len(names), count)
         for row, places in zip(images, order, strict=True):
@@ -163,6 +158,6 @@ def check_records(
 def damaged(path: Path, reason: str) -> ValueError:
     """The error for an archive that is not what it should be."""
     return ValueError(
-        f"{path} is damaged, or is not CIFAR-100's {path.name} for Python ({reason}). Delete it and download it again, "
-        f"with download=True or from {URL}."
+        f"{path} is damaged, or is not CIFAR-100's {path.name} for Python ({reason:.300}). Delete it and download it "
+        f"again, with download=True or from {URL}."
     )

@@ -42,11 +42,13 @@ def download(url: str, path: Path, *, checksum: str) -> Path:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
+    if partial.is_symlink() or (partial.exists() and not partial.is_file()):
+        raise OSError(f"{partial} is a link, or no file: what arrives might go elsewhere. Remove it and run again.")
     try:
         fetch(url, partial, checksum=checksum)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError of a header or an address
         raise OSError(
-            f"could not download {url} ({error or type(error).__name__}). What has arrived is kept: run again to "
+            f"could not download {url} ({str(error) or type(error).__name__}). What has arrived is kept: run again to "
             f"resume, or download it by hand to {path}."
         ) from error
     found = checksum_of(partial, like=checksum)

@@ -1,7 +1,7 @@
 """Your own images: a folder with one sub-folder a class."""
 
+import io
 import os
-import struct
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
 
@@ -23,8 +23,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """How the name of an image ends, in small or capital letters; other files are ignored."""
 
 MODES = {1: "L", 3: "RGB"}
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-"""What Pillow raises for a file that is not an image, or is a damaged one."""
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+"""What Pillow may take an image for, whatever its name: it would run Ghostscript, another program, for an EPS file."""
 
 
 def load_image_folder(
@@ -86,20 +86,26 @@ def read_image(source: str | os.PathLike | BinaryIO, *, size: Size, channels: Ch
 
     Raises:
         FileNotFoundError: if there is no file at the path.
-        ValueError: if it cannot be decoded; the message names the file.
+        ValueError: if it cannot be decoded, is in none of `FORMATS`, or has more pixels than
+            `PIL.Image.MAX_IMAGE_PIXELS`, as has an image made to fill the memory; the message names the file.
     """
     shape = check_size(size)
     check_channels(channels)
     try:
-        with Image.open(source) as file:
+        # From memory, for a file on disk is asked for as many bytes as its content claims, and makes room for them.
+        content = source if hasattr(source, "read") else io.BytesIO(Path(source).read_bytes())
+        with Image.open(content, formats=FORMATS) as file:
+            if Image.MAX_IMAGE_PIXELS and file.width * file.height > Image.MAX_IMAGE_PIXELS:
+                raise ValueError(f"it has {file.height} x {file.width} pixels, of PIL.Image.MAX_IMAGE_PIXELS at most")
             image = eight_bits(file).convert(MODES[channels])
         if shape is not None:
             image = ImageOps.fit(image, (shape[1], shape[0]), Image.Resampling.LANCZOS)
     except (FileNotFoundError, PermissionError):
         raise
-    except DECODE_ERRORS as error:
+    except Exception as error:  # of any kind, as Pillow's readers have it for damaged files
         name = getattr(source, "name", "in memory") if hasattr(source, "read") else os.fspath(source)
-        raise ValueError(f"cannot decode the image {name}: {error}. Replace the file or remove it.") from error
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"cannot decode the image {name}: {reason:.300}. Replace the file or remove it.") from error
     return np.array(image, np.uint8).reshape(image.height, image.width, channels)
 
 

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from jax_meta.tasks.archives import ALWAYS_ALLOWED, MOST_EXPANSION, read_arrays
 from jax_meta.tasks.cache import cached
 from jax_meta.tasks.image_folder import decode
 from jax_meta.tasks.images import ClassImages, Splits
+from jax_meta.tasks.pickled_arrays import as_array
 from jax_meta.tasks.pickles import load_arrays
 
 FORMS = ("{}.csv", "mini-imagenet-cache-{}.pkl", "mini-imagenet-{}.npz", "{}.npz")
@@ -109,7 +111,9 @@ def read_table(path: Path) -> Table:
         raise damaged(path, "a row without a filename or label" if rows else "no images in it")
     if len(names) != len(rows):
         raise damaged(path, "an image is listed twice")
-    if missing := sorted(names - set(os.listdir(folder))):
+    with os.scandir(folder) as entries:  # to read from a pipe or a device would take forever
+        files = {entry.name for entry in entries if entry.is_file()}
+    if missing := sorted(names - files):
         raise FileNotFoundError(
             f"{len(missing)} of the {len(names)} images in {path} are not in {folder}, such as {missing[0]}. "
             "Put all images of the three csv files into that one folder, under the names in the csv files."
@@ -126,10 +130,13 @@ def read_pickle(path: Path) -> tuple[np.ndarray, Places]:
         content = load_arrays(file, name=str(path))
     try:
         entries = {text(key): value for key, value in content.items()}
-        places = {text(label): np.asarray(where) for label, where in entries["class_dict"].items()}
-        if len(places) != len(entries["class_dict"]):
+        images, lists = as_array(entries["image_data"]), entries["class_dict"]
+        if sum(map(len, lists.values())) > len(images):  # as may be where many labels share one list
+            raise ValueError("more places of images than images")
+        places = {text(label): as_array(where) for label, where in lists.items()}
+        if len(places) != len(lists):
             raise ValueError("two labels of the same name")
-        return np.asarray(entries["image_data"]), places
+        return images, places
     except (KeyError, AttributeError, ValueError, TypeError) as error:
         raise damaged(path, f"no dict of image_data and class_dict: {error}") from error
 
@@ -137,13 +144,14 @@ def read_pickle(path: Path) -> tuple[np.ndarray, Places]:
 def read_npz(path: Path) -> tuple[np.ndarray, Places]:
     """The images of an npz file, and their places by label; raises ValueError if it has none."""
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            images, labels = file["images"], file["labels"]
+        images, labels = read_arrays(path, ("images", "labels"))
         if labels.dtype.kind not in "iuSU" or labels.shape != images.shape[:1]:
             raise ValueError(f"labels {labels.dtype} {list(labels.shape)} for images {list(images.shape)}")
+        names, starts = np.unique(np.sort(labels), return_index=True)
+        places = np.split(np.argsort(labels, kind="stable"), starts)[1:]
+        return images, {text(name): where for name, where in zip(names, places, strict=True)}
     except Exception as error:  # of NumPy, zipfile, zlib and struct
-        raise damaged(path, f"no npz file of images and labels: {error}") from error
-    return images, {text(label): np.flatnonzero(labels == label) for label in np.unique(labels)}
+        raise damaged(path, f"no npz file of images and labels: {str(error) or type(error).__name__}") from error
 
 
 def text(label: Any) -> str:
@@ -167,6 +175,12 @@ def check_images(path: Path, images: np.ndarray, places: Places, *, size: int) -
     where = np.concatenate(lists)
     if where.min() < 0 or where.max() >= len(images) or len(np.unique(where)) != len(where):
         raise damaged(path, f"places of images that are not all different, from 0 to {len(images) - 1}")
+    filled = max(map(len, lists)) * len(lists) * images[0].nbytes
+    if filled > max(ALWAYS_ALLOWED, MOST_EXPANSION * images.nbytes):
+        raise ValueError(
+            f"{path} has one class of {max(map(len, lists))} images: with the rows of all {len(lists)} classes of that "
+            f"length, they would take {filled >> 30} GiB. Leave images of that class out."
+        )
 
 
 def group_images(images: np.ndarray, places: Places) -> ClassImages:
@@ -196,4 +210,4 @@ def check_disjoint(folder: Path, labels: Mapping[str, Collection[str]]) -> None:
 
 def damaged(path: Path, reason: str) -> ValueError:
     """The error for a file that is not what it should be."""
-    return ValueError(f"{path} is damaged, or is not mini-ImageNet's ({reason}). Get it again, or make it anew.")
+    return ValueError(f"{path} is damaged, or is not mini-ImageNet's ({reason:.300}). Get it again, or make it anew.")

@@ -8,7 +8,6 @@ import io
 import os
 import re
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -18,6 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from jax_meta.checks import check_choice
+from jax_meta.tasks.archives import read_member
 from jax_meta.tasks.cache import cached
 from jax_meta.tasks.download import download as fetch
 from jax_meta.tasks.images import ClassImages, Splits, published_split, select
@@ -42,8 +42,8 @@ URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 EXAMPLES = 20
 SIDE = 105
 MAML_TRAIN, MAML_VAL = 1100, 100
-DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, SyntaxError, ValueError, NotImplementedError, RuntimeError)
-"""What `zipfile` and Pillow raise for an archive, or an image in it, that is damaged."""
+LARGEST = 1 << 17
+"""The bytes that a drawing's file may have; the official ones have hundreds."""
 
 
 def load_omniglot(
@@ -63,7 +63,8 @@ def load_omniglot(
     of `resample="nearest"`; "lanczos" gives what they asked for, smooth grey strokes.
 
     Args:
-        folder: where the two zips are. Zips packed anew are welcome: no checksum of a file that is there is taken.
+        folder: where the two zips are. Zips packed anew, stored or deflated, are welcome: no checksum of a file that is
+            there is taken.
         split: "maml" shuffles all 1,623 characters into 1,100 to train on, 100 to validate on and 423 to test on, the
             sizes of Finn et al. (who drew other characters). "vinyals" is the fixed split of Vinyals et al., 1,028,
             172 and 423. Default: "maml".
@@ -143,7 +144,7 @@ def list_drawings(path: Path) -> Drawings:
     try:
         with zipfile.ZipFile(path) as archive:
             members = sorted(archive.namelist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+    except Exception as error:  # of zipfile, and of what reads numbers and text for it
         raise damaged(path, str(error)) from error
     pattern = re.compile(rf"{path.stem}/([^/]+/character\d+)/\d+_\d+\.png")
     drawings: Drawings = {}
@@ -156,18 +157,20 @@ def list_drawings(path: Path) -> Drawings:
     for name, members in drawings.items():
         if len(members) != EXAMPLES:
             raise damaged(path, f"{name} has {len(members)} drawings, not {EXAMPLES}")
+        if len(set(members)) != EXAMPLES:
+            raise damaged(path, f"{name} has two drawings of one name")
     return drawings
 
 
 def decode_drawing(archive: zipfile.ZipFile, member: str, *, size: int, resample: Resample) -> np.ndarray:
     """One drawing, uint8 `[size, size]`; raises ValueError if it cannot be decoded or is not 105 x 105."""
     try:
-        with Image.open(io.BytesIO(archive.read(member))) as image:
+        with Image.open(io.BytesIO(read_member(archive, member, most=LARGEST)), formats=["PNG"]) as image:
+            if image.size != (SIDE, SIDE):
+                raise ValueError(f"it is {image.height} x {image.width} pixels, not {SIDE} x {SIDE}")
             # Pillow interpolates grey levels, but not 1-bit images.
             grey = image.convert("L")
-        if grey.size != (SIDE, SIDE):
-            raise ValueError(f"it is {grey.height} x {grey.width} pixels, not {SIDE} x {SIDE}")
-    except DAMAGE as error:
+    except Exception as error:  # of zipfile, zlib and Pillow
         raise damaged(Path(str(archive.filename)), f"{member}: {error}") from error
     return np.asarray(grey.resize((size, size), Image.Resampling[resample.upper()]))
 
@@ -175,7 +178,7 @@ def decode_drawing(archive: zipfile.ZipFile, member: str, *, size: int, resample
 def damaged(path: Path, reason: str) -> ValueError:
     """The error for a zip that is not what it should be."""
     return ValueError(
-        f"{path} is damaged, or is not Omniglot's {path.name} ({reason}). Delete it and download it again, with "
+        f"{path} is damaged, or is not Omniglot's {path.name} ({reason:.300}). Delete it and download it again, with "
         f"download=True or from {URL}{path.name}."
     )
 
