@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jax_meta.base import Metrics, Params, PyTree, Task
@@ -17,28 +18,50 @@ WHOLE = PartitionSpec()
 def mean_over_devices(
     mean: Callable[..., tuple[Params, Metrics]], mesh: Mesh, meta_params: Params, tasks: Task, keys: jax.Array
 ) -> tuple[Params, Metrics]:
-    """`mean(meta_params, tasks, keys, weights)`, with the tasks spread over the mesh.
+    """`mean(meta_params, tasks, keys, counted)`, with the tasks spread over the mesh.
 
-    Where the number of devices does not divide that of tasks, some tasks are done twice, and the copies weigh nothing.
+    Where the number of devices does not divide that of tasks, some tasks are done twice, and the copies do not count.
     """
     mesh = check_mesh(mesh)
     if mesh.is_multi_process:  # outside jit each process has its arrays on its own device
         meta_params, tasks, keys = replicate((meta_params, tasks, keys), mesh)
     num_tasks, devices = len(keys), mesh.shape[AXIS]
     places = jnp.arange(num_tasks + -num_tasks % devices)
-    weights = None
+    counted = None
     if len(places) > num_tasks:
-        weights = jnp.where(places < num_tasks, len(places) / num_tasks, 0.0)
+        counted = places < num_tasks
         tasks, keys = jax.tree.map(lambda leaf: leaf[places % num_tasks], (tasks, keys))
 
     def share(*inputs):
-        return jax.lax.pmean(mean(*inputs), AXIS)
+        return in_one_message(lambda values: jax.lax.pmean(values, AXIS), mean(*inputs))
 
     shares = PartitionSpec(AXIS)
     on_mesh = jax.shard_map(
         share, mesh=mesh, in_specs=(WHOLE, shares, shares, shares), out_specs=WHOLE, check_vma=False
     )
-    return on_mesh(meta_params, tasks, keys, weights)
+    gradient, metrics = on_mesh(meta_params, tasks, keys, counted)
+    if counted is None:
+        return gradient, metrics
+    gradient, metrics = optax.tree.scale(len(places) / num_tasks, (gradient, metrics))
+    return jax.tree.map(as_dtype_of, meta_params, gradient), metrics
+
+
+def as_dtype_of(like: jax.Array, mean: jax.Array) -> jax.Array:
+    """A mean in the dtype of what it is of; that of integers is rounded."""
+    dtype = jnp.result_type(like)
+    return (mean if jnp.issubdtype(dtype, jnp.inexact) else jnp.round(mean)).astype(dtype)
+
+
+def in_one_message(collective: Callable[[jax.Array], jax.Array], tree: PyTree) -> PyTree:
+    """`collective` of all arrays of a dtype as one, since a message costs as much as the numbers in many a network."""
+    leaves, structure = jax.tree.flatten(tree)
+    for dtype in dict.fromkeys(leaf.dtype for leaf in leaves):
+        places = [place for place, leaf in enumerate(leaves) if leaf.dtype == dtype]
+        ends = np.cumsum([leaves[place].size for place in places])
+        parts = jnp.split(collective(jnp.concatenate([leaves[place].ravel() for place in places])), ends[:-1])
+        for place, part in zip(places, parts, strict=True):
+            leaves[place] = part.reshape(leaves[place].shape)
+    return jax.tree.unflatten(structure, leaves)
 
 
 def spread(tasks: Task, mesh: Mesh | None) -> Task:

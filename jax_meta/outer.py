@@ -58,36 +58,42 @@ def mean_gradient(
     meta_params: Params,
     tasks: Task,
     keys: jax.Array,
-    weights: jax.Array | None = None,
+    counted: jax.Array | None = None,
 ) -> tuple[Params, Metrics]:
-    """`meta_gradient` on one device, given a key for each task and perhaps a weight, by default 1."""
+    """`meta_gradient` on one device, given a key for each task, and perhaps which of them count, bool `[num_tasks]`.
+
+    Those that do not are zeros in the mean; the mean of integers is then left in floats.
+    """
     num_tasks = len(keys)
     check_task_batch_size(task_batch_size, num_tasks)
 
-    def batch_mean(tasks, keys, weights):
+    def batch_mean(tasks, keys, counted):
         if len(keys) == 1:  # a vmap over one task would cost a quarter of the speed when `fit` is mapped over seeds
             gradients = learner.gradient(meta_params, jax.tree.map(lambda leaf: leaf[0], tasks), keys[0])
-            return gradients if weights is None else optax.tree.scale(weights[0], gradients)
-        gradients = jax.vmap(learner.gradient, in_axes=(None, 0, 0))(meta_params, tasks, keys)
-        return jax.tree.map(partial(weighted_mean, weights), gradients)
+            if counted is None:
+                return gradients
+            gradients = jax.tree.map(lambda leaf: leaf[None], gradients)
+        else:
+            gradients = jax.vmap(learner.gradient, in_axes=(None, 0, 0))(meta_params, tasks, keys)
+        return jax.tree.map(partial(mean_of_counted, counted), gradients)
 
     if task_batch_size is None or task_batch_size == num_tasks:
-        return batch_mean(tasks, keys, weights)
+        return batch_mean(tasks, keys, counted)
 
     num_batches = num_tasks // task_batch_size
     batches = jax.tree.map(
-        lambda leaf: leaf.reshape(num_batches, task_batch_size, *leaf.shape[1:]), (tasks, keys, weights)
+        lambda leaf: leaf.reshape(num_batches, task_batch_size, *leaf.shape[1:]), (tasks, keys, counted)
     )
     zeros = optax.tree.zeros_like(jax.eval_shape(batch_mean, *jax.tree.map(lambda leaf: leaf[0], batches)))
     total, _ = jax.lax.scan(lambda total, batch: (optax.tree.add(total, batch_mean(*batch)), None), zeros, batches)
     return jax.tree.map(lambda leaf: (leaf / num_batches).astype(leaf.dtype), total)
 
 
-def weighted_mean(weights: jax.Array | None, values: jax.Array) -> jax.Array:
-    """The mean of `values` over the leading axis, in their own dtype, each times its weight if there are weights."""
-    if weights is not None:
-        values = values * weights.reshape(-1, *[1] * (values.ndim - 1))
-    return values.mean(axis=0).astype(values.dtype)
+def mean_of_counted(counted: jax.Array | None, values: jax.Array) -> jax.Array:
+    """The mean of `values` over the leading axis, in their own dtype; if told, with zeros for those that do not count."""
+    if counted is None:
+        return values.mean(axis=0).astype(values.dtype)
+    return jnp.where(counted.reshape(-1, *[1] * (values.ndim - 1)), values, 0).mean(axis=0)
 
 
 def init(learner: MetaLearner, optimizer: optax.GradientTransformation, params: Params, key: jax.Array) -> TrainState:

@@ -28,11 +28,11 @@ def difference(left, right):
     return max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in pairs)
 
 
-def trained(num_tasks, learner=None, **options):
+def trained(num_tasks, learner=None, outer=OUTER, **options):
     learner = learner or jax_meta.maml(PROBLEM.loss_fn, optax.sgd(0.05), num_steps=1)
-    state = jax_meta.init(learner, OUTER, PROBLEM.params, KEY)
+    state = jax_meta.init(learner, outer, PROBLEM.params, KEY)
     state, history = jax_meta.fit(
-        learner, OUTER, PROBLEM.sample_tasks, state, num_steps=4, num_tasks=num_tasks, **options
+        learner, outer, PROBLEM.sample_tasks, state, num_steps=4, num_tasks=num_tasks, **options
     )
     return state, (state.params, history)
 
@@ -60,6 +60,12 @@ def main():
     reptile = jax_meta.reptile(PROBLEM.loss_fn, optax.sgd(0.05), num_steps=3, batch_size=2)
     report["reptile"] = difference(trained(8, reptile, mesh=make_mesh(4))[1], trained(8, reptile)[1])
 
+    carried = jax_meta.carried_reptile(PROBLEM.loss_fn, optax.adam(0.05, b1=0.0), num_steps=3)
+    options = {"learner": carried, "outer": jax_meta.carry_state(OUTER)}
+    alone, together = trained(5, **options)[0], trained(5, mesh=make_mesh(4), **options)[0]
+    report["carried reptile"] = difference(together.params, alone.params)
+    count = jax.tree.leaves(together.params.opt_state)[0]
+    report["inner steps counted"] = [str(count.dtype), int(count)]
     for num_tasks in (8, 5):
         report[f"fit_tasks, {num_tasks} tasks"] = difference(
             *(at_hand(num_tasks, mesh) for mesh in (None, make_mesh(4)))

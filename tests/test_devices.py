@@ -33,7 +33,16 @@ def test_training_is_the_same_on_any_number_of_devices(report, num_tasks, device
 
 
 @pytest.mark.parametrize(
-    "case", ["one at a time", "another axis", "reptile", "meta_gradient", "fit_tasks, 8 tasks", "fit_tasks, 5 tasks"]
+    "case",
+    [
+        "one at a time",
+        "another axis",
+        "reptile",
+        "carried reptile",
+        "meta_gradient",
+        "fit_tasks, 8 tasks",
+        "fit_tasks, 5 tasks",
+    ],
 )
 def test_so_it_is_with(report, case):
     assert report[case] < 1e-12
@@ -41,6 +50,7 @@ def test_so_it_is_with(report, case):
 
 def test_the_result_is_on_every_device_and_each_had_its_share_of_the_tasks(report):
     assert report["devices of the result"] == 4
+    assert report["inner steps counted"] == ["int32", 12]
     assert report["tasks on a device"]
     assert report["tasks at hand on a device"] == [3, 2]
 
