@@ -90,7 +90,7 @@ def mean_gradient(
 
 
 def mean_of_counted(counted: jax.Array | None, values: jax.Array) -> jax.Array:
-    """The mean of `values` over the leading axis, in their own dtype; if told, with zeros for those that do not count."""
+    """The mean of `values` over the leading axis, in their own dtype; with zeros for those that do not count."""
     if counted is None:
         return values.mean(axis=0).astype(values.dtype)
     return jnp.where(counted.reshape(-1, *[1] * (values.ndim - 1)), values, 0).mean(axis=0)

@@ -54,7 +54,11 @@ def to_params(weights: Weights) -> Any:
 
 
 def make(workload: Workload, weights: Weights, device: str) -> Peer:
-    """`jax_meta.fit`, with tasks drawn on the device; on CPU it takes the tasks of images one at a time."""
+    """`jax_meta.fit`, with tasks drawn on the device.
+
+    On CPU it takes the tasks of images one at a time, with all threads in each product; the products of sines are too
+    small for that, so that their tasks are spread over a device for each thread.
+    """
     measure = jax_meta.regression if workload.model == "mlp" else jax_meta.classification
     algorithm = jax_meta.maml if workload.second_order else jax_meta.fomaml
     learner = algorithm(
@@ -63,13 +67,14 @@ def make(workload: Workload, weights: Weights, device: str) -> Peer:
     optimizer, task_batch_size = optax.adam(OUTER_LEARNING_RATE), None
     if workload.model == "conv4" and device == "cpu":
         task_batch_size = 1
+    mesh = jax.make_mesh((jax.device_count(),), ("tasks",)) if jax.device_count() > 1 else None
     draw = our_sampler(workload)
     start = jax_meta.init(learner, optimizer, to_params(weights), jax.random.key(0))
     states = [start]
 
     def losses(batches: Sequence[Tasks]) -> list[float]:
         tasks = stack(batches)
-        _, history = jax_meta.fit_tasks(learner, optimizer, tasks, start, task_batch_size=task_batch_size)
+        _, history = jax_meta.fit_tasks(learner, optimizer, tasks, start, task_batch_size=task_batch_size, mesh=mesh)
         return [float(loss) for loss in history["loss"]]
 
     def run(num_steps: int) -> None:
@@ -81,6 +86,7 @@ def make(workload: Workload, weights: Weights, device: str) -> Peer:
             num_steps=num_steps,
             num_tasks=workload.num_tasks,
             task_batch_size=task_batch_size,
+            mesh=mesh,
         )
         jax.block_until_ready(states[0])
 

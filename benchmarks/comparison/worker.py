@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from comparison.peer import Peer
-from comparison.workloads import Tasks, Workload, load_problem
+from comparison.workloads import Tasks, Workload, is_spread, load_problem
 
 
 def main() -> None:
@@ -27,8 +27,9 @@ def main() -> None:
         device = "cuda" if order["device"] == "gpu" else "cpu"
         weights, batches = load_problem(Path(order["problem"]))
         module, function = order["make"].split(":")
-        described = set_up(order["kind"], order["threads"], device)
-        peer = getattr(importlib.import_module(module), function)(Workload(**order["workload"]), weights, device)
+        workload = Workload(**order["workload"])
+        described = set_up(order["kind"], order["threads"], device, workload)
+        peer = getattr(importlib.import_module(module), function)(workload, weights, device)
         answer(answers, {"device": described})
         for line in sys.stdin:
             answer(answers, work(peer, batches, json.loads(line)))
@@ -58,8 +59,8 @@ def keep_to_cores(threads: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
-def set_up(kind: str, threads: int, device: str) -> str:
-    """Sets PyTorch's threads, and float32 throughout; names the device."""
+def set_up(kind: str, threads: int, device: str, workload: Workload) -> str:
+    """Sets PyTorch's threads and float32 throughout, and our CPU devices; names the device."""
     if kind in ("eager", "compiled"):
         import torch
 
@@ -69,6 +70,8 @@ def set_up(kind: str, threads: int, device: str) -> str:
     if kind in ("ours", "jax"):
         import jax
 
+        if kind == "ours" and device == "cpu" and is_spread(workload):
+            jax.config.update("jax_num_cpu_devices", threads)
         return jax.devices()[0].device_kind
     return device
 
