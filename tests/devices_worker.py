@@ -9,6 +9,7 @@ jax.config.update("jax_enable_x64", True)
 
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
+from jax.sharding import NamedSharding, PartitionSpec  # noqa: E402
 
 import jax_meta  # noqa: E402
 from jax_meta.devices import spread  # noqa: E402
@@ -45,6 +46,23 @@ def at_hand(num_tasks, mesh):
     return state.params, history
 
 
+def sharded(mesh):
+    """Parameters whose last axis is spread over the other axis of the mesh, and those of one device."""
+    learner = jax_meta.maml(PROBLEM.loss_fn, optax.sgd(0.05), num_steps=1)
+
+    def place(leaf):
+        spec = PartitionSpec(*[None] * (leaf.ndim - 1), "weights") if leaf.ndim and leaf.shape[-1] % 2 == 0 else None
+        return leaf if spec is None else jax.device_put(leaf, NamedSharding(mesh, spec))
+
+    def run(params, mesh):
+        state = jax_meta.init(learner, OUTER, params, KEY)
+        return jax_meta.fit(learner, OUTER, PROBLEM.sample_tasks, state, num_steps=4, num_tasks=8, mesh=mesh)
+
+    together, history = run(jax.tree.map(place, PROBLEM.params), mesh)
+    alone, expected = run(PROBLEM.params, None)
+    return (together.params, history), (alone.params, expected)
+
+
 def main():
     """Prints a line of JSON."""
     report = {}
@@ -66,6 +84,7 @@ def main():
     report["carried reptile"] = difference(together.params, alone.params)
     count = jax.tree.leaves(together.params.opt_state)[0]
     report["inner steps counted"] = [str(count.dtype), int(count)]
+    report["sharded parameters"] = difference(*sharded(weights))
     for num_tasks in (8, 5):
         report[f"fit_tasks, {num_tasks} tasks"] = difference(
             *(at_hand(num_tasks, mesh) for mesh in (None, make_mesh(4)))

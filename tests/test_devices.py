@@ -37,6 +37,7 @@ def test_training_is_the_same_on_any_number_of_devices(report, num_tasks, device
     [
         "one at a time",
         "another axis",
+        "sharded parameters",
         "reptile",
         "carried reptile",
         "meta_gradient",

@@ -111,8 +111,12 @@ def test_the_best_by_validation_is_kept(tmp_path):
 
 
 def test_a_score_of_ones_own_and_one_that_is_not_finite(tmp_path):
-    values = iter([1.0, 3.0, float("nan"), 2.0])
-    options = {"validate": lambda params: {"regret": next(values)}, "score": lambda metrics: metrics["regret"]}
+    values = iter([1, 3, float("nan"), 2])
+
+    def score(metrics):
+        return int(metrics["regret"]) if metrics["regret"] > 0 else float("nan")
+
+    options = {"validate": lambda params: {"regret": next(values)}, "score": score}
     _, records = train(tmp_path, num_steps=8, validate_every=2, **options)
     assert jax_meta.load_state(tmp_path, first_state(), best=True).step == 4
     assert [record["val_regret"] for record in records] == [1.0, 3.0, None, 2.0]

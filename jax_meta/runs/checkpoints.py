@@ -96,7 +96,7 @@ def save(checkpoints: Checkpoints, state: TrainState, step: int, score: float | 
     arrays = to_arrays(state)
     about: dict[str, Any] = {"step": step, "digest": digest(arrays)}
     if score is not None and math.isfinite(score):
-        checkpoints.scores[step] = about["score"] = score
+        checkpoints.scores[step] = about["score"] = float(score)
     items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about))
     checkpoints.manager.save(step, args=items)
 
