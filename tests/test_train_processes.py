@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import jax_meta
-from test_processes import free_port
+from spreading.processes import free_port
 from training import first_state, train
 
 TESTS = Path(__file__).parent

@@ -54,6 +54,19 @@ class Worker(NamedTuple):
     startup_seconds: float
 
 
+def start_process(module: str, order: dict[str, Any], log: Path, machine: Machine) -> subprocess.Popen:
+    """Starts a module that takes its order as JSON and requests on its input, and writes what it prints to the log."""
+    with log.open("w") as stderr:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, json.dumps(order)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env={**os.environ, **environment_of(machine)},
+            start_new_session=True,  # so that Ctrl-C reaches the parent alone, and the whole group can be killed
+        )
+
+
 @contextmanager
 def start_worker(entry: Entry, workload: Workload, problem: Path, machine: Machine) -> Iterator[Worker]:
     """Starts a process and waits until its peer is made; in the end kills it with all that it has started."""
@@ -67,15 +80,7 @@ def start_worker(entry: Entry, workload: Workload, problem: Path, machine: Machi
     }
     log = problem.with_name(entry.make.replace(":", " ") + ".log")
     start = time.perf_counter()
-    with log.open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "comparison.worker", json.dumps(order)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env={**os.environ, **environment_of(machine)},
-            start_new_session=True,  # so that Ctrl-C reaches the parent alone, and the whole group can be killed
-        )
+    process = start_process("comparison.worker", order, log, machine)
     try:
         worker = Worker(process, entry, log, machine, "", 0.0)
         ready = receive(worker)

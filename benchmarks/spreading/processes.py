@@ -1,10 +1,7 @@
 """Groups of processes that train together, as their parent sees them."""
 
-import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -13,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from comparison.peer import Entry
-from comparison.processes import Machine, Worker, ask, environment_of, receive, stop
+from comparison.processes import Machine, Worker, ask, receive, start_process, stop
 
 Group = list[Worker]
 MACHINE = Machine("cpu", os.cpu_count() or 1, 600.0)
@@ -38,15 +35,7 @@ def start(processes: int, process: int, address: str, devices: int, folder: Path
     """Starts one process of a group; in the end kills it."""
     order = {"processes": processes, "process": process, "address": address, "devices": devices}
     log = folder / f"{processes} processes of {devices} devices, {process}.log"
-    with log.open("w") as stderr:
-        started = subprocess.Popen(
-            [sys.executable, "-m", "spreading.worker", json.dumps(order)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env={**os.environ, **environment_of(MACHINE)},
-            start_new_session=True,  # so that Ctrl-C reaches the parent alone, and the whole group can be killed
-        )
+    started = start_process("spreading.worker", order, log, MACHINE)
     try:
         yield Worker(started, ENTRY, log, MACHINE, "cpu", 0.0)
     finally:

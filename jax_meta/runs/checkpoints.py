@@ -50,13 +50,14 @@ class KeepBest(NamedTuple):
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         """One answer for each checkpoint."""
         del context
-        scored = {
-            checkpoint.step: self.scores[checkpoint.step]
-            for checkpoint in checkpoints
-            if checkpoint.step in self.scores
-        }
-        best = max(scored, key=lambda step: (scored[step], step), default=None)
-        return [checkpoint.step == best for checkpoint in checkpoints]
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        best = best_step({step: self.scores[step] for step in steps if step in self.scores})
+        return [step == best for step in steps]
+
+
+def best_step(scores: Mapping[int, float]) -> int | None:
+    """The step with the highest score, of equal ones the newest; None where there is none."""
+    return max(scores, key=lambda step: (scores[step], step), default=None)
 
 
 @contextmanager
@@ -177,7 +178,7 @@ def load_state(folder: str | Path, like: TrainState, *, step: int | None = None,
         if best and not scores:
             raise FileNotFoundError(f"no checkpoint in {folder} has a validation: give jax_meta.train a `validate`.")
         if step is None and steps:
-            step = max(scores, key=lambda step: (scores[step], step)) if best else steps[-1]
+            step = best_step(scores) if best else steps[-1]
         if step is None or step not in steps:
             raise FileNotFoundError(f"{folder} has no checkpoint of meta-step {step}, but of {steps}.")
         return restore(manager, like, step)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import os
-import uuid
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jax_meta.tasks.images import ClassImages
+from jax_meta.whole_files import whole_file
 
 MAGIC = b"jax_meta images 1\n"
 ALIGNMENT = 4096
@@ -73,18 +73,10 @@ def write(path: Path, data: ClassImages, origin: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.parent.stat().st_mode & 0o222:
         raise PermissionError(f"{path.parent} is read-only")  # which would not stop the superuser
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("xb") as file:
-            file.write(MAGIC + len(text).to_bytes(8, "little") + text)
-            file.seek(images_offset(len(text)))
-            file.write(np.ascontiguousarray(data.images).data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        file.write(MAGIC + len(text).to_bytes(8, "little") + text)
+        file.seek(images_offset(len(text)))
+        file.write(np.ascontiguousarray(data.images).data)
 
 
 def read(path: Path, origin: dict[str, Any]) -> ClassImages | None:
