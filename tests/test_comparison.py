@@ -87,6 +87,20 @@ def test_libraries_take_the_same_meta_steps(name, module, second_order, referenc
     assert_allclose(three_losses(name, workload), reference[workload.name], rtol=1e-6)
 
 
+def test_a_transposed_gradient_is_not_taken_for_a_plain_one():
+    """PyTorch's fused Adam reads a gradient in the order of memory, whatever its strides."""
+    torch = pytest.importorskip("torch")
+    from comparison.libraries import add_gradients
+    from comparison.torch_models import adam
+
+    module = torch.nn.Linear(2, 2, bias=False)
+    before = module.weight.detach().clone()
+    optimizer = adam(module.parameters())
+    add_gradients(module, (torch.tensor([[1.0, 1.0], [-1.0, -1.0]]).t(),))
+    optimizer.step()
+    assert_allclose((module.weight.detach() - before).numpy().round(6), [[-1e-3, 1e-3], [-1e-3, 1e-3]], rtol=1e-3)
+
+
 def test_orders_differ_from_the_second_meta_step_on(reference):
     for second, first in zip(SMALL[:2], SMALL[2:], strict=True):
         assert reference[second.name][0] == pytest.approx(reference[first.name][0], rel=1e-12)

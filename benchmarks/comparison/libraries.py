@@ -66,9 +66,11 @@ def make_higher(workload: Workload, weights: Weights, device: str) -> Peer:
 
 
 def add_gradients(module: nn.Module, slopes: tuple[torch.Tensor, ...]) -> None:
-    """Adds to `.grad` of a network's weights."""
+    """Adds to `.grad` of a network's weights, in their strides: fused Adam takes a transposed gradient as it lies."""
     for parameter, slope in zip(module.parameters(), slopes, strict=True):
-        parameter.grad = slope if parameter.grad is None else parameter.grad + slope
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        parameter.grad += slope
 
 
 def make_learn2learn(workload: Workload, weights: Weights, device: str) -> Peer:
