@@ -22,7 +22,7 @@ from jax_meta.algorithms.maml import fomaml, maml
 from jax_meta.algorithms.meta_sgd import MetaSGDParams, meta_sgd
 from jax_meta.algorithms.reptile import ReptileParams, carried_reptile, carry_state, interpolate, reptile
 from jax_meta.algorithms.transfer import transfer
-from jax_meta.base import LossFn, MetaLearner, Sampler, Task, TrainState
+from jax_meta.base import LossFn, LossGradient, MetaLearner, Sampler, Task, TrainState
 from jax_meta.checks import check_finite
 from jax_meta.convolution import convolution
 from jax_meta.evaluation import Estimate, estimate, evaluate, learning_curves, transduction
@@ -41,6 +41,7 @@ __all__ = [
     "Estimate",
     "LoadedModel",
     "LossFn",
+    "LossGradient",
     "MetaLearner",
     "MetaSGDParams",
     "ReptileParams",

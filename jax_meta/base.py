@@ -5,6 +5,7 @@ are written for one task; `jax_meta.meta_gradient` is the one place that batches
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -67,13 +68,30 @@ class GradientFn(Protocol):
     def __call__(self, meta_params: Params, task: Task, key: jax.Array, /) -> tuple[Params, Metrics]: ...
 
 
+@dataclass(frozen=True)  # and not a NamedTuple: jax.jit takes only functions that can be weakly referenced
+class LossGradient:
+    """A `GradientFn` that is the derivative of a loss: over many tasks, the mean loss is differentiated once.
+
+    The sum over tasks is then a part of the last matrix product of each layer, and no task's own gradient is written.
+
+    Attributes:
+        loss: `(meta_params, task, key) -> (loss, metrics)`, a scalar to minimise and scalars to report, for one task.
+    """
+
+    loss: Callable[[Params, Task, jax.Array], tuple[jax.Array, Metrics]]
+
+    def __call__(self, meta_params: Params, task: Task, key: jax.Array, /) -> tuple[Params, Metrics]:
+        return jax.grad(self.loss, has_aux=True)(meta_params, task, key)
+
+
 class MetaLearner(NamedTuple):
     """An algorithm: three pure functions.
 
     Attributes:
         init: `(params) -> meta_params`, what is learned, made from a model's parameters.
         adapt: `(meta_params, support, key) -> params`, how it is used.
-        gradient: `(meta_params, task, key) -> (gradient, metrics)`, how it is trained, for one task.
+        gradient: `(meta_params, task, key) -> (gradient, metrics)`, how it is trained, for one task; best a
+            `LossGradient` where it is the derivative of a loss.
     """
 
     init: Callable[[Params], Params]

@@ -8,8 +8,9 @@ import optax
 from jax.sharding import Mesh
 
 from jax_meta.base import MetaLearner, Metrics, Params, Sampler, Task, TrainState
-from jax_meta.checks import check_finite, check_num_steps, check_task_batch_size, check_tasks
+from jax_meta.checks import check_finite, check_num_steps, check_tasks
 from jax_meta.devices import mean_over_devices, replicate, spread
+from jax_meta.mean import mean_gradient
 
 SAMPLE_AHEAD_BYTES = 2**20
 """`fit` samples the tasks of as many meta-steps at once as fit in this: one large draw costs less than many small."""
@@ -24,7 +25,7 @@ def meta_gradient(
     task_batch_size: int | None = None,
     mesh: Mesh | None = None,
 ) -> tuple[Params, Metrics]:
-    """The mean of `learner.gradient` over tasks.
+    """The mean of `learner.gradient` over tasks; of a `jax_meta.LossGradient`, the gradient of the mean loss.
 
     Args:
         learner: the algorithm.
@@ -50,50 +51,6 @@ def meta_gradient(
     if mesh is None:
         return mean_gradient(learner, task_batch_size, meta_params, tasks, keys)
     return mean_over_devices(partial(mean_gradient, learner, task_batch_size), mesh, meta_params, tasks, keys)
-
-
-def mean_gradient(
-    learner: MetaLearner,
-    task_batch_size: int | None,
-    meta_params: Params,
-    tasks: Task,
-    keys: jax.Array,
-    counted: jax.Array | None = None,
-) -> tuple[Params, Metrics]:
-    """`meta_gradient` on one device, given a key for each task, and perhaps which of them count, bool `[num_tasks]`.
-
-    Those that do not are zeros in the mean; the mean of integers is then left in floats.
-    """
-    num_tasks = len(keys)
-    check_task_batch_size(task_batch_size, num_tasks)
-
-    def batch_mean(tasks, keys, counted):
-        if len(keys) == 1:  # a vmap over one task would cost a quarter of the speed when `fit` is mapped over seeds
-            gradients = learner.gradient(meta_params, jax.tree.map(lambda leaf: leaf[0], tasks), keys[0])
-            if counted is None:
-                return gradients
-            gradients = jax.tree.map(lambda leaf: leaf[None], gradients)
-        else:
-            gradients = jax.vmap(learner.gradient, in_axes=(None, 0, 0))(meta_params, tasks, keys)
-        return jax.tree.map(partial(mean_of_counted, counted), gradients)
-
-    if task_batch_size is None or task_batch_size == num_tasks:
-        return batch_mean(tasks, keys, counted)
-
-    num_batches = num_tasks // task_batch_size
-    batches = jax.tree.map(
-        lambda leaf: leaf.reshape(num_batches, task_batch_size, *leaf.shape[1:]), (tasks, keys, counted)
-    )
-    zeros = optax.tree.zeros_like(jax.eval_shape(batch_mean, *jax.tree.map(lambda leaf: leaf[0], batches)))
-    total, _ = jax.lax.scan(lambda total, batch: (optax.tree.add(total, batch_mean(*batch)), None), zeros, batches)
-    return jax.tree.map(lambda leaf: (leaf / num_batches).astype(leaf.dtype), total)
-
-
-def mean_of_counted(counted: jax.Array | None, values: jax.Array) -> jax.Array:
-    """The mean of `values` over the leading axis, in their own dtype; with zeros for those that do not count."""
-    if counted is None:
-        return values.mean(axis=0).astype(values.dtype)
-    return jnp.where(counted.reshape(-1, *[1] * (values.ndim - 1)), values, 0).mean(axis=0)
 
 
 def init(learner: MetaLearner, optimizer: optax.GradientTransformation, params: Params, key: jax.Array) -> TrainState:

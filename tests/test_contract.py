@@ -126,6 +126,18 @@ def test_task_batch_size_changes_nothing(learner, meta_params, compiled):
     assert_close(split(meta_params, TASKS, KEY), compiled)
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_gradient_of_a_loss_is_summed_over_tasks_in_the_products(at_once):
+    learner = jax_meta.transfer(SINES.loss_fn, optax.sgd(STEP_SIZE), num_steps=1)
+    if not at_once:
+        of_one_task = learner.gradient
+        learner = learner._replace(gradient=lambda *inputs: of_one_task(*inputs))
+    kernels = [leaf.shape for leaf in jax.tree.leaves(SINES.params) if leaf.ndim == 2]
+    program = str(jax.make_jaxpr(partial(jax_meta.meta_gradient, learner))(SINES.params, SINE_TASKS, KEY))
+    of_each_task = [f"[2,{inputs},{outputs}]" in program for inputs, outputs in kernels]
+    assert not any(of_each_task) if at_once else all(of_each_task)
+
+
 def test_fit_is_compiled_once(learner, traces):
     state, _ = fit(learner, start(learner))
     first = len(traces)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import optax
 
-from jax_meta.base import LossFn, MetaLearner, Params
+from jax_meta.base import LossFn, LossGradient, MetaLearner, Params
 from jax_meta.checks import check_num_steps
 from jax_meta.inner import adapt, check_second_derivative
 from jax_meta.memory import Remat
@@ -71,14 +71,12 @@ def anil(
         return adapted if observe is None else (adapted, observations)
 
     def query_loss(params, task, key):
+        check_second_derivative(optimizer, select_head(params, is_head), num_steps=num_steps)
         adapt_key, loss_key = jax.random.split(key)
         adapted = inner(params, task.support, adapt_key)  # β, η' = η - α ∇η L_support(β, η), num_steps times
         return loss_fn(adapted, task.query, loss_key)  # L_query(β, η')
 
-    def gradient(params, task, key):
-        check_second_derivative(optimizer, select_head(params, is_head), num_steps=num_steps)
-        return jax.grad(query_loss, has_aux=True)(params, task, key)  # ∇(β, η) L_query(β, η')
-
+    gradient = LossGradient(query_loss)  # ∇(β, η) L_query(β, η')
     return MetaLearner(init=lambda params: params, adapt=inner, gradient=gradient)
 
 

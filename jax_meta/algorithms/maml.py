@@ -9,7 +9,7 @@ from functools import partial
 import jax
 import optax
 
-from jax_meta.base import LossFn, MetaLearner
+from jax_meta.base import LossFn, LossGradient, MetaLearner
 from jax_meta.checks import check_num_steps
 from jax_meta.inner import adapt, check_second_derivative
 from jax_meta.memory import Remat
@@ -51,15 +51,12 @@ def maml(
     )
 
     def query_loss(params, task, key):
+        check_second_derivative(optimizer, params, num_steps=num_steps)
         adapt_key, loss_key = jax.random.split(key)
         adapted = inner(params, task.support, adapt_key)  # θ' = θ - α ∇L_support(θ), num_steps times
         return loss_fn(adapted, task.query, loss_key)  # L_query(θ')
 
-    def gradient(params, task, key):
-        check_second_derivative(optimizer, params, num_steps=num_steps)
-        return jax.grad(query_loss, has_aux=True)(params, task, key)  # ∇θ L_query(θ')
-
-    return MetaLearner(init=lambda params: params, adapt=inner, gradient=gradient)
+    return MetaLearner(init=lambda params: params, adapt=inner, gradient=LossGradient(query_loss))  # ∇θ L_query(θ')
 
 
 def fomaml(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import optax
 
-from jax_meta.base import LossFn, MetaLearner, Params
+from jax_meta.base import LossFn, LossGradient, MetaLearner, Params
 from jax_meta.checks import check_num_steps
 from jax_meta.inner import adapt
 from jax_meta.memory import Remat
@@ -82,4 +82,4 @@ def meta_sgd(
         adapted = inner(meta_params, task.support, adapt_key)  # θ' = θ - α ∘ ∇L_support(θ), num_steps times
         return loss_fn(adapted, task.query, loss_key)  # L_query(θ')
 
-    return MetaLearner(init=init, adapt=inner, gradient=jax.grad(query_loss, has_aux=True))  # ∇(θ, α) L_query(θ')
+    return MetaLearner(init=init, adapt=inner, gradient=LossGradient(query_loss))  # ∇(θ, α) L_query(θ')

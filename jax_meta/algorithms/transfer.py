@@ -2,10 +2,9 @@
 
 from functools import partial
 
-import jax
 import optax
 
-from jax_meta.base import LossFn, MetaLearner
+from jax_meta.base import LossFn, LossGradient, MetaLearner
 from jax_meta.checks import check_num_steps
 from jax_meta.inner import adapt
 
@@ -35,8 +34,8 @@ def transfer(
     """
     check_num_steps(num_steps)
 
-    def gradient(params, task, key):
-        return jax.grad(loss_fn, has_aux=True)(params, task.query, key)  # ∇θ L_query(θ)
+    def query_loss(params, task, key):
+        return loss_fn(params, task.query, key)  # L_query(θ)
 
     inner = partial(adapt, loss_fn, optimizer, num_steps=num_steps, batch_size=batch_size)
-    return MetaLearner(init=lambda params: params, adapt=inner, gradient=gradient)
+    return MetaLearner(init=lambda params: params, adapt=inner, gradient=LossGradient(query_loss))  # ∇θ L_query(θ)

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from jax_meta.base import MetaLearner, Metrics, Params, Sampler, TrainState
+from jax_meta.base import LossGradient, MetaLearner, Metrics, Params, Sampler, TrainState
 from jax_meta.checks import check_num_steps
 from jax_meta.devices import replicate
 from jax_meta.outer import fit_unchecked
@@ -111,7 +111,7 @@ def train(
     if keep < 1:
         raise ValueError(f"keep must be 1 or more, got {keep}.")
     failure.check_policy(non_finite, state)
-    name = name or getattr(learner.gradient, "__qualname__", "learner").partition(".")[0]
+    name = name or name_of(learner)
     sample_tasks, state = replicate((jax.tree_util.Partial(sample_tasks), state), mesh)
 
     def take(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
@@ -179,6 +179,13 @@ def measure(
     if (left_out := failure.skipped(state)) is not None:
         record["skipped"] = left_out
     return record, None if validation is None else score(validation)
+
+
+def name_of(learner: MetaLearner) -> str:
+    """The name of the function that made the learner, so far as its gradient tells."""
+    gradient = learner.gradient
+    function = gradient.loss if isinstance(gradient, LossGradient) else gradient
+    return getattr(function, "__qualname__", "learner").partition(".")[0]
 
 
 def is_validated(plan: Plan, step: int) -> bool:

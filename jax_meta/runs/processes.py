@@ -33,13 +33,16 @@ def ends_together() -> Iterator[None]:
         yield
     except FloatingPointError:
         raise
-    except Exception as error:  # whatever it is, the other processes are not going on from it
+    except Exception:  # whatever it is, the other processes are not going on from it
         if jax.process_count() == 1:
             raise
         traceback.print_exc()
-        if isinstance(error, jax.errors.JaxRuntimeError):
-            place = f"process {jax.process_index()} of {jax.process_count()}"
-            print(f"{place} stops, since another was lost: start all of them again to go on.", file=sys.stderr)
+        place = f"process {jax.process_index()} of {jax.process_count()}"  # a lost peer shows as errors of many types
+        print(
+            f"{place} stops, and the others with it. Unless the error above is your own code's, another was lost: "
+            "start all of them again to go on.",
+            file=sys.stderr,
+        )
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)
