@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import jaxpr_as_fun
 
 from jax_meta.base import Batch, LossFn, Params
 from jax_meta.checks import check_batch_size, check_num_steps
-from jax_meta.memory import UNROLL_LIMIT, Remat, loop, mixed_mode_value_and_grad, value_and_grad
+from jax_meta.memory import INNER_GRADIENT, UNROLL_LIMIT, Remat, loop, mixed_mode_value_and_grad, value_and_grad
 
 Order = Callable[[jax.Array, Batch], jax.Array]
 """`(key, batch) -> indices`: an order of the examples, int32 `[examples]`."""
@@ -63,8 +64,9 @@ def adapt(
             two passes. Default: the whole of `batch` in each step.
         order: `(key, batch) -> indices`, the order of a pass. Default: `shuffled`; see `balanced`, too.
         observe: a function of the parameters, called before each step and after the last.
-        remat: what is computed again, for less memory, when this is differentiated: "none"; "steps", each step; or
-            "blocks", each block of about √num_steps of them. Default: "none", the fastest.
+        remat: what is computed again, for less memory, when this is differentiated: "none"; "steps", each step;
+            "blocks", each block of about √num_steps of them; or "updates", with `mixed_mode`, each block but for its
+            gradients. Default: "none", the fastest.
         mixed_mode: whether to differentiate the inner gradients in forward mode, with less memory and little or no more
             time, see `jax_meta.memory.mixed_mode_value_and_grad`. The result is the same; it can then not be
             differentiated in forward mode. Default: False.
@@ -74,7 +76,7 @@ def adapt(
 
     Raises:
         ValueError: if `num_steps` is negative, `batch_size` is not between 1 and the number of examples, or `remat` is
-            none of the three.
+            none of the four, or is "updates" without `mixed_mode`.
     """
     (adapted, _), observations = inner_loop(
         loss_fn,
@@ -122,6 +124,7 @@ def inner_loop(
             return loss_fn(params, minibatch, step_key)[0]
 
         value, grad = differentiate(loss_fn, params, minibatch, step_key)
+        grad = checkpoint_name(grad, INNER_GRADIENT)
         updates, opt_state = update(grad, opt_state, params, value=value, grad=grad, value_fn=value_fn)
         observation = None if observe is None else observe(params)
         return (optax.apply_updates(params, updates), opt_state), observation

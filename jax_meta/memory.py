@@ -14,7 +14,9 @@ from jax_meta.checks import check_choice
 UNROLL_LIMIT = 8
 """Loops of at most this many steps are unrolled where all is kept: XLA then fuses across steps."""
 
-Remat = Literal["none", "steps", "blocks"]
+Remat = Literal["none", "steps", "blocks", "updates"]
+INNER_GRADIENT = "inner gradient"
+"""The name under which "updates" keeps the inner gradients."""
 
 
 def loop(
@@ -30,7 +32,9 @@ def loop(
     "none" keeps every intermediate of every step. "steps" keeps what each step starts from. "blocks" keeps what each
     block of about √num_steps steps starts from and, while it goes back through a block, what each of its steps starts
     from, for the price of one more pass: Tianqi Chen, Bing Xu, Chiyuan Zhang, Carlos Guestrin: Training Deep Nets with
-    Sublinear Memory Cost, arXiv:1604.06174, section 3.
+    Sublinear Memory Cost, arXiv:1604.06174, section 3. "updates" keeps what the blocks start from and what is named
+    INNER_GRADIENT in each step, so that a block is computed again without its gradients: less than "steps" where the
+    optimizer has a state, without the price of "blocks".
 
     Args:
         step: `(carry, input) -> (carry, output)`.
@@ -43,9 +47,13 @@ def loop(
         The last carry, and the outputs, leaves `[num_steps, ...]`.
 
     Raises:
-        ValueError: for another `remat`.
+        ValueError: for another `remat`; for "updates" without `mixed_mode`.
     """
     check_choice("remat", remat, get_args(Remat))
+    if remat == "updates" and not mixed_mode:
+        raise ValueError(
+            'remat="updates" keeps inner gradients but nothing to differentiate them by: add mixed_mode=True.'
+        )
     num_steps = jax.tree.leaves(inputs)[0].shape[0]
 
     def scan(carry, inputs):
@@ -54,9 +62,10 @@ def loop(
         again = remat == "steps" or (remat == "blocks" and not mixed_mode)
         return jax.lax.scan(jax.checkpoint(step) if again else step, carry, inputs)
 
-    if remat != "blocks" or num_steps < 2:
+    if remat not in ("blocks", "updates") or num_steps < 2:
         return scan(carry, inputs)
-    block = jax.checkpoint(scan)
+    policy = jax.checkpoint_policies.save_only_these_names(INNER_GRADIENT) if remat == "updates" else None
+    block = jax.checkpoint(scan, policy=policy)
     size = math.isqrt(num_steps)
     whole = num_steps - num_steps % size
     blocks = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, size, *leaf.shape[1:]), inputs)

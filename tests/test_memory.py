@@ -18,7 +18,7 @@ SINES = sines(hidden=(5,), activation=jnp.tanh)
 TASK = first_task(SINES.sample_tasks(KEY, 1))
 KEPT = [
     pytest.param(remat, mixed, id=f"{remat}{', mixed' * mixed}")
-    for remat, mixed in product(("none", "steps", "blocks"), (False, True))
+    for remat, mixed in [*product(("none", "steps", "blocks"), (False, True)), ("updates", True)]
 ]
 
 
@@ -33,7 +33,7 @@ def test_meta_gradient_is_the_same(remat, mixed_mode):
     assert_close(gradient(remat=remat, mixed_mode=mixed_mode), gradient(), rtol=1e-11)
 
 
-@pytest.mark.parametrize(("remat", "mixed_mode"), [("steps", False), ("blocks", True)])
+@pytest.mark.parametrize(("remat", "mixed_mode"), [("steps", False), ("blocks", True), ("updates", True)])
 @pytest.mark.parametrize("num_steps", [0, 1, 3, 10])
 def test_any_number_of_steps_with_minibatches_and_observations(remat, mixed_mode, num_steps):
     def run(params, **options):
@@ -151,12 +151,13 @@ def test_memory_grows_as_promised():
         {"remat": "blocks"},
         {"mixed_mode": True},
         {"mixed_mode": True, "remat": "blocks"},
+        {"mixed_mode": True, "remat": "updates"},
     ):
         assert temporary_bytes(64, **options) < 1.2 * temporary_bytes(16, **options)
         assert temporary_bytes(64, **options) < temporary_bytes(64) / 10
 
 
-def test_blocks_keep_the_parameters_of_a_root_of_the_steps():
+def test_what_is_kept_of_parameters_gradients_and_optimizer_states():
     """Temporary bytes beyond those of one step, with parameters a hundred times larger than the activations."""
     params = {"kernel": jnp.ones((100, 100)) / 100}
     batch = jnp.ones((4, 100)), jnp.ones((4, 100))
@@ -166,15 +167,33 @@ def test_blocks_keep_the_parameters_of_a_root_of_the_steps():
         loss = jnp.mean((jnp.tanh(batch[0] @ params["kernel"]) - batch[1]) ** 2)
         return loss, {"loss": loss}
 
-    def kept(num_steps, remat):
-        learner = jax_meta.maml(loss_fn, optax.sgd(0.1), num_steps=num_steps, remat=remat, mixed_mode=True)
+    def kept(num_steps, remat, optimizer):
+        learner = jax_meta.maml(loss_fn, optimizer, num_steps=num_steps, remat=remat, mixed_mode=True)
         compiled = jax.jit(learner.gradient).lower(params, jax_meta.Task(batch, batch), KEY).compile()
         return compiled.memory_analysis().temp_size_in_bytes / params["kernel"].nbytes
 
-    assert kept(144, "none") > 144
-    assert kept(144, "blocks") < 50
+    sgd, adam = optax.sgd(0.1), optax.adam(0.1, eps_root=1e-8)
+    assert kept(144, "none", sgd) > 144
+    assert kept(144, "blocks", sgd) < 50
+    assert kept(144, "none", adam) > 3 * 144  # parameters and two moments
+    assert 144 < kept(144, "updates", adam) < 2 * 144  # gradients
+
+
+def test_updates_are_computed_again_without_the_inner_gradients():
+    def work(remat):
+        learner = jax_meta.maml(SINES.loss_fn, optax.sgd(0.1), num_steps=9, remat=remat, mixed_mode=True)
+        return str(jax.make_jaxpr(learner.gradient)(SINES.params, TASK, KEY)).count(" tanh ")
+
+    assert work("updates") < work("blocks")
+
+
+def test_updates_without_mixed_mode_name_the_remedy():
+    with pytest.raises(ValueError, match="add mixed_mode=True"):
+        jax_meta.maml(SINES.loss_fn, optax.sgd(0.1), num_steps=3, remat="updates").adapt(
+            SINES.params, TASK.support, KEY
+        )
 
 
 def test_unknown_remat_names_the_choices():
-    with pytest.raises(ValueError, match="remat must be one of 'none', 'steps', 'blocks', got 'all'"):
+    with pytest.raises(ValueError, match="remat must be one of 'none', 'steps', 'blocks', 'updates', got 'all'"):
         jax_meta.adapt(SINES.loss_fn, optax.sgd(0.1), SINES.params, TASK.support, KEY, num_steps=1, remat="all")

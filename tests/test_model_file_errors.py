@@ -106,7 +106,7 @@ def put(*place, value):
         (put("input_shape", value=None), "input_shape is needed"),
         (put("learner", "name", value="anil"), "learner must be one of"),
         (put("learner", "num_steps", value=10**9), "num_steps must be an integer from 0 to 1000000"),
-        (put("learner", "remat", value="all"), "remat must be one of 'none', 'steps', 'blocks', got 'all'"),
+        (put("learner", "remat", value="all"), "remat must be one of 'none', 'steps', 'blocks', 'updates', got 'all'"),
         (put("optimizer", "name", value="masked"), "optimizer must be one of 'sgd'"),
         (put("optimizer", "learning_rate", value="0.1"), "learning_rate must be a finite number, got '0.1'"),
         (put("optimizer", "learning_rate", value=float("inf")), "learning_rate must be a finite number"),

@@ -13,6 +13,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "steps": {"color": "C1"},
     "blocks": {"color": "C4"},
     "mixed": {"color": "C0"},
+    "mixed-updates": {"color": "C9"},
     "mixed-blocks": {"color": "C2"},
     "naive": {"color": "0.2", "linestyle": "--", "marker": "s"},
     "torch": {"color": "0.4", "linestyle": "--", "marker": "^"},

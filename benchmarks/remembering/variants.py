@@ -36,6 +36,7 @@ VARIANTS = {
     "steps": ours('jax_meta, remat="steps"', remat="steps"),
     "blocks": ours('jax_meta, remat="blocks"', remat="blocks"),
     "mixed": ours("jax_meta, mixed_mode", mixed_mode=True),
+    "mixed-updates": ours('jax_meta, mixed_mode, remat="updates"', mixed_mode=True, remat="updates"),
     "mixed-blocks": ours('jax_meta, mixed_mode, remat="blocks"', mixed_mode=True, remat="blocks"),
     "naive": Variant(Entry("plain JAX, vmap and scan", "remembering.in_jax:naive", "jax flax optax", "jax"), {}),
     "torch": torch_peer("torch"),

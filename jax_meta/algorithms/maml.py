@@ -34,8 +34,8 @@ def maml(
             rmsprop, adagrad, lion, adabelief, yogi, or adam with `eps_root > 0`.
         num_steps: inner steps, 0 or more.
         batch_size: examples in an inner step. Default: the whole support set.
-        remat: what is computed again, for less memory, as in `jax_meta.adapt`: "none", "steps" or "blocks". Default:
-            "none".
+        remat: what is computed again, for less memory, as in `jax_meta.adapt`: "none", "steps", "blocks" or, with
+            `mixed_mode`, "updates". Default: "none".
         mixed_mode: whether inner gradients are differentiated in forward mode, for less memory. Default: False.
 
     Returns:

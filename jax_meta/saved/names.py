@@ -7,7 +7,7 @@ import inspect
 import reprlib
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import flax.linen as nn
 import optax
@@ -20,6 +20,7 @@ from jax_meta.algorithms.reptile import carried_reptile, reptile
 from jax_meta.algorithms.transfer import transfer
 from jax_meta.inner import balanced, shuffled
 from jax_meta.losses import classification, regression
+from jax_meta.memory import Remat
 
 Check = Callable[[str, Any], Any]
 """`(name, value) -> value` as a function takes it; raises ValueError for a value that it should not get."""
@@ -123,7 +124,7 @@ MODELS = {
 }
 
 steps = {"num_steps": integer(0, MAX_STEPS), "batch_size": optional(integer(1, sys.maxsize))}
-memory = {"remat": one_of({name: name for name in ("none", "steps", "blocks")}), "mixed_mode": flag}
+memory = {"remat": one_of({name: name for name in get_args(Remat)}), "mixed_mode": flag}
 system = {"strength": number, "cg_steps": integer(1, MAX_STEPS), "damping": number}
 LEARNERS = {
     "transfer": Entry(transfer, steps, ("num_steps",)),
