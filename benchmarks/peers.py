@@ -1,6 +1,6 @@
 """The same meta-training side by side: `jax_meta`, plain JAX, PyTorch and its meta-learning libraries.
 
-    python benchmarks/peers.py                         about 20 minutes on two CPU cores
+    python benchmarks/peers.py                         about 45 minutes on two CPU cores
 
 A meta-step draws its tasks, takes MAML's meta-gradient, of second or first order, and updates with Adam. Each peer
 works in a process of its own, with as many threads as the others, and as its own documentation writes it. First all
