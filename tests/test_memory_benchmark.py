@@ -162,7 +162,7 @@ def test_pytorch_computes_the_meta_gradient_without_jax(problem, by_definition, 
 
 def test_each_variant_of_ours_has_its_own_options():
     chosen = {name: variant for name, variant in VARIANTS.items() if variant.entry.kind == "ours"}
-    assert len({json.dumps(dict(variant.options), sort_keys=True) for variant in chosen.values()}) == len(chosen) == 6
+    assert len({json.dumps(dict(variant.options), sort_keys=True) for variant in chosen.values()}) == len(chosen) == 7
     assert perceptron(VARIANTS).keys() == chosen.keys() - {"vmap"}
     assert len({variant.entry.label for variant in VARIANTS.values()}) == len(VARIANTS)
 
