@@ -43,7 +43,7 @@ def mean_of_batch(
     learner: MetaLearner, meta_params: Params, tasks: Task, keys: jax.Array, counted: jax.Array | None
 ) -> tuple[Params, Metrics]:
     """`mean_gradient` of all tasks at once."""
-    if isinstance(learner.gradient, LossGradient) and len(keys) > 1:
+    if isinstance(learner.gradient, LossGradient):
         mean_loss = partial(mean_over_tasks, learner.gradient.loss)
         return jax.grad(mean_loss, has_aux=True)(meta_params, tasks, keys, counted)
     return mean_over_tasks(learner.gradient, meta_params, tasks, keys, counted)
