@@ -15,7 +15,7 @@ A meta-learner is three functions, `init`, `adapt` and `gradient`; with `adapted
 
 from importlib.metadata import version
 
-from jax_meta import layers, models, tasks
+from jax_meta import datasets, tasks
 from jax_meta.algorithms.anil import anil
 from jax_meta.algorithms.imaml import imaml
 from jax_meta.algorithms.maml import fomaml, maml
@@ -24,10 +24,11 @@ from jax_meta.algorithms.reptile import ReptileParams, carried_reptile, carry_st
 from jax_meta.algorithms.transfer import transfer
 from jax_meta.base import LossFn, LossGradient, MetaLearner, Sampler, Task, TrainState
 from jax_meta.checks import check_finite
-from jax_meta.convolution import convolution
+from jax_meta.networks.convolution import convolution
 from jax_meta.evaluation import Estimate, estimate, evaluate, learning_curves, transduction
 from jax_meta.inner import adapt, balanced, shuffled
 from jax_meta.losses import classification, regression
+from jax_meta.networks import layers, models
 from jax_meta.outer import fit, fit_tasks, init, meta_gradient, next_tasks, train_step
 from jax_meta.runs.checkpoints import load_state
 from jax_meta.runs.compilation import cache_compilation
@@ -57,6 +58,7 @@ __all__ = [
     "check_finite",
     "classification",
     "convolution",
+    "datasets",
     "estimate",
     "evaluate",
     "fit",

@@ -7,10 +7,10 @@ import numpy as np
 from jax_meta.base import Batch, Metrics, PyTree, Task
 
 
-def check_num_steps(num_steps: int) -> None:
-    """Raises ValueError unless `num_steps` is an integer of 0 or more."""
+def check_num_steps(num_steps: int, name: str = "num_steps") -> None:
+    """Raises ValueError unless a number of steps, of the given name, is an integer of 0 or more."""
     if isinstance(num_steps, bool) or not isinstance(num_steps, int | np.integer) or num_steps < 0:
-        raise ValueError(f"num_steps must be an integer of 0 or more, got {num_steps!r}.")
+        raise ValueError(f"{name} must be an integer of 0 or more, got {num_steps!r}.")
 
 
 def check_batch_size(batch_size: int | None, batch: Batch) -> None:
@@ -83,7 +83,7 @@ def check_finite(history: Metrics, *, first_step: int | jax.Array = 0) -> None:
     """Raises FloatingPointError if a metric is NaN or infinite; does nothing inside `jit` or `vmap`.
 
     Args:
-        history: metrics by name, each `[..., num_steps]`, as `jax_meta.fit` returns them.
+        history: metrics by name, each `[..., num_meta_steps]`, as `jax_meta.fit` returns them.
         first_step: the meta-step of the first entry, to name the failing step by.
     """
     for name, values in history.items():

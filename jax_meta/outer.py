@@ -117,12 +117,12 @@ def fit(
     sample_tasks: Sampler,
     state: TrainState,
     *,
-    num_steps: int,
+    num_meta_steps: int,
     num_tasks: int = 1,
     task_batch_size: int | None = None,
     mesh: Mesh | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """Meta-trains for `num_steps` meta-steps, compiled as one `lax.scan`.
+    """Meta-trains for `num_meta_steps` meta-steps, compiled as one `lax.scan`.
 
     It is pure: `jax.vmap` over the state (or over a learning rate, closed over by the learner) trains many networks at
     once, and two calls of n steps equal one of 2n.
@@ -134,13 +134,13 @@ def fit(
             best a `jax.tree_util.Partial` of them, as `jax_meta.tasks.episodes` makes: they are then arguments of the
             compiled program, and not constants in it.
         state: from `jax_meta.init`, or from an earlier `fit`.
-        num_steps: meta-steps to take, 0 or more.
+        num_meta_steps: meta-steps to take, 0 or more.
         num_tasks: tasks a meta-step, the meta-batch. Default: 1.
         task_batch_size: as in `meta_gradient`.
         mesh: as in `meta_gradient`. The tasks of a seed are the same on any number of devices, and each draws its own.
 
     Returns:
-        The state after the last step, and the metrics of every step, each `[num_steps]`.
+        The state after the last step, and the metrics of every step, each `[num_meta_steps]`.
 
     Raises:
         ValueError: for steps or task counts out of range, and as in `meta_gradient`; before anything runs.
@@ -152,12 +152,12 @@ def fit(
         optimizer,
         sample_tasks,
         state,
-        num_steps=num_steps,
+        num_meta_steps=num_meta_steps,
         num_tasks=num_tasks,
         task_batch_size=task_batch_size,
         mesh=mesh,
     )
-    check_finite(history, first_step=state.step - num_steps)
+    check_finite(history, first_step=state.step - num_meta_steps)
     return state, history
 
 
@@ -167,17 +167,17 @@ def fit_unchecked(
     sample_tasks: Sampler,
     state: TrainState,
     *,
-    num_steps: int,
+    num_meta_steps: int,
     num_tasks: int = 1,
     task_batch_size: int | None = None,
     mesh: Mesh | None = None,
 ) -> tuple[TrainState, Metrics]:
     """`fit`, without a look at the metrics it returns: they may be NaN or infinite."""
-    check_num_steps(num_steps)
+    check_num_steps(num_meta_steps, "num_meta_steps")
     if not isinstance(sample_tasks, jax.tree_util.Partial):
         sample_tasks = jax.tree_util.Partial(sample_tasks)
     sample_tasks, state = replicate((sample_tasks, state), mesh)
-    return _fit(learner, optimizer, sample_tasks, state, num_steps, num_tasks, task_batch_size, mesh)
+    return _fit(learner, optimizer, sample_tasks, state, num_meta_steps, num_tasks, task_batch_size, mesh)
 
 
 def fit_tasks(
@@ -194,17 +194,17 @@ def fit_tasks(
     Args:
         learner: the algorithm.
         optimizer: the outer optimizer.
-        tasks: leaves `[num_steps, num_tasks, examples, ...]`.
+        tasks: leaves `[num_meta_steps, num_tasks, examples, ...]`.
         state: from `jax_meta.init`, or from an earlier call.
         task_batch_size: as in `meta_gradient`.
         mesh: as in `meta_gradient`.
 
     Returns and raises as `fit` does.
     """
-    num_steps = jax.tree.leaves(tasks)[0].shape[0]
+    num_meta_steps = jax.tree.leaves(tasks)[0].shape[0]
     tasks, state = spread(tasks, mesh), replicate(state, mesh)
     state, history = _fit_tasks(learner, optimizer, tasks, state, task_batch_size, mesh)
-    check_finite(history, first_step=state.step - num_steps)
+    check_finite(history, first_step=state.step - num_meta_steps)
     return state, history
 
 
@@ -215,21 +215,21 @@ def _fit_tasks(learner, optimizer, tasks, state, task_batch_size, mesh):
 
 
 @partial(jax.jit, static_argnums=(0, 1, 4, 5, 6, 7))
-def _fit(learner, optimizer, sample_tasks, state, num_steps, num_tasks, task_batch_size, mesh):
+def _fit(learner, optimizer, sample_tasks, state, num_meta_steps, num_tasks, task_batch_size, mesh):
     def sample(step):
         return next_tasks(sample_tasks, state._replace(step=step), num_tasks=num_tasks)
 
     def block(state, steps):
         return _fit_tasks(learner, optimizer, jax.vmap(sample)(steps), state, task_batch_size, mesh)
 
-    size = steps_sampled_ahead(jax.eval_shape(sample, state.step), num_steps)
-    steps = state.step + jnp.arange(num_steps, dtype=state.step.dtype)
-    state, history = jax.lax.scan(block, state, steps.reshape(num_steps // size, size))
-    return state, jax.tree.map(lambda leaf: leaf.reshape(num_steps), history)
+    size = steps_sampled_ahead(jax.eval_shape(sample, state.step), num_meta_steps)
+    steps = state.step + jnp.arange(num_meta_steps, dtype=state.step.dtype)
+    state, history = jax.lax.scan(block, state, steps.reshape(num_meta_steps // size, size))
+    return state, jax.tree.map(lambda leaf: leaf.reshape(num_meta_steps), history)
 
 
-def steps_sampled_ahead(tasks: Task, num_steps: int) -> int:
-    """How many meta-steps' tasks to draw at once, given the shapes of one step's: a divisor of `num_steps`."""
+def steps_sampled_ahead(tasks: Task, num_meta_steps: int) -> int:
+    """How many meta-steps' tasks to draw at once, given the shapes of one step's: a divisor of `num_meta_steps`."""
     step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tasks))
-    limit = max(1, min(num_steps, SAMPLE_AHEAD_BYTES // max(step_bytes, 1)))
-    return next(size for size in range(limit, 0, -1) if num_steps % size == 0)
+    limit = max(1, min(num_meta_steps, SAMPLE_AHEAD_BYTES // max(step_bytes, 1)))
+    return next(size for size in range(limit, 0, -1) if num_meta_steps % size == 0)

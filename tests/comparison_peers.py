@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from comparison.peer import Peer
+from benchmarks.peers.peer import Peer
 
 
 def right(workload, weights, device):

@@ -33,7 +33,7 @@ def trained(num_tasks, learner=None, outer=OUTER, **options):
     learner = learner or jax_meta.maml(PROBLEM.loss_fn, optax.sgd(0.05), num_steps=1)
     state = jax_meta.init(learner, outer, PROBLEM.params, KEY)
     state, history = jax_meta.fit(
-        learner, outer, PROBLEM.sample_tasks, state, num_steps=4, num_tasks=num_tasks, **options
+        learner, outer, PROBLEM.sample_tasks, state, num_meta_steps=4, num_tasks=num_tasks, **options
     )
     return state, (state.params, history)
 
@@ -56,7 +56,7 @@ def sharded(mesh):
 
     def run(params, mesh):
         state = jax_meta.init(learner, OUTER, params, KEY)
-        return jax_meta.fit(learner, OUTER, PROBLEM.sample_tasks, state, num_steps=4, num_tasks=8, mesh=mesh)
+        return jax_meta.fit(learner, OUTER, PROBLEM.sample_tasks, state, num_meta_steps=4, num_tasks=8, mesh=mesh)
 
     together, history = run(jax.tree.map(place, PROBLEM.params), mesh)
     alone, expected = run(PROBLEM.params, None)

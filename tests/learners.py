@@ -11,7 +11,7 @@ import optax
 
 import jax_meta
 from jax_meta import LossFn, MetaLearner, Sampler, Task
-from jax_meta.models import MLP
+from jax_meta.networks.models import MLP
 from jax_meta.tasks import sinusoid
 
 STEP_SIZE = 0.1

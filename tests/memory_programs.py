@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from remembering.program import Program
+from benchmarks.memory.program import Program
 
 GRADIENT = {"params/kernel": np.array([[3.0, 0.0], [0.0, 4.0]]), "params/bias": np.zeros(2)}
 
@@ -75,7 +75,7 @@ def silent(**arguments):
 
 def torch_alone(**arguments):
     """PyTorch's gradient, from a process that must not have JAX in memory."""
-    from remembering.in_torch import peer
+    from benchmarks.memory.in_torch import peer
 
     build = peer(**arguments)
     if "jax" in sys.modules:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import safetensors.numpy
 from flax import linen as nn
 
-from jax_meta.models import MLP
+from jax_meta.networks.models import MLP
 from jax_meta.saved.files import save_model
 
 KEY = jax.random.key(0)

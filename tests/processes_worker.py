@@ -35,7 +35,7 @@ def first_state():
 
 
 def trained(num_tasks, state, mesh=MESH):
-    return jax_meta.fit(LEARNER, OUTER, PROBLEM.sample_tasks, state, num_steps=3, num_tasks=num_tasks, mesh=mesh)
+    return jax_meta.fit(LEARNER, OUTER, PROBLEM.sample_tasks, state, num_meta_steps=3, num_tasks=num_tasks, mesh=mesh)
 
 
 def numbers(tree):

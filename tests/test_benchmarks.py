@@ -15,10 +15,10 @@ import optax
 import pytest
 
 import jax_meta
-import sinusoid
+from benchmarks.sinusoid import __main__ as sinusoid
 from jax_meta import Task
-from report import make_output_folder, write_json
-from sines import geometry, methods, protocol, results
+from benchmarks.harness.report import make_output_folder, write_json
+from benchmarks.sinusoid import geometry, methods, protocol, results
 
 POST = protocol.PROTOCOLS["post"]
 SMALL = POST._replace(train_tasks=20, steps=60, test_tasks=7)

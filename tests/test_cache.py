@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 
-from jax_meta.tasks import cache
-from jax_meta.tasks.cache import MAGIC, cached, images_offset
-from jax_meta.tasks.images import ClassImages
+from jax_meta.datasets import cache
+from jax_meta.datasets.cache import MAGIC, cached, images_offset
+from jax_meta.datasets.images import ClassImages
 
 OPTIONS = {"size": [2, 3]}
 

@@ -9,8 +9,8 @@ import tarfile
 import numpy as np
 import pytest
 
-from jax_meta.tasks import cifar100
-from jax_meta.tasks.cifar100 import group_records, load_cifar100, read_members
+from jax_meta.datasets import cifar100
+from jax_meta.datasets.cifar100 import group_records, load_cifar100, read_members
 
 NAMES = ("apple", "bear", "cup")
 EXAMPLES = {"train": 4, "test": 2}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jax_meta.tasks.cifar100 import load_cifar100
+from jax_meta.datasets.cifar100 import load_cifar100
 
 MEANS = [0.5070751592371323, 0.486548873314951, 0.4409178433670343]
 """Of the 50,000 training images, as published."""

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-import peers
-from comparison import results
-from comparison.jax_peers import initial_weights, naive_draw, our_sampler
-from comparison.measure import TOLERANCES, measure, ratio
-from comparison.peer import PEERS, Entry
-from comparison.processes import Machine
-from comparison.workloads import (
+from benchmarks.peers import __main__ as peers
+from benchmarks.peers import results
+from benchmarks.peers.jax_peers import initial_weights, naive_draw, our_sampler
+from benchmarks.peers.measure import TOLERANCES, measure, ratio
+from benchmarks.peers.peer import PEERS, Entry
+from benchmarks.peers.processes import Machine
+from benchmarks.peers.workloads import (
     WORKLOADS,
     conv4,
     draw_sines,
@@ -90,8 +90,8 @@ def test_libraries_take_the_same_meta_steps(name, module, second_order, referenc
 def test_a_transposed_gradient_is_not_taken_for_a_plain_one():
     """PyTorch's fused Adam reads a gradient in the order of memory, whatever its strides."""
     torch = pytest.importorskip("torch")
-    from comparison.libraries import add_gradients
-    from comparison.torch_models import adam
+    from benchmarks.peers.libraries import add_gradients
+    from benchmarks.peers.torch_models import adam
 
     module = torch.nn.Linear(2, 2, bias=False)
     before = module.weight.detach().clone()

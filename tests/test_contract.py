@@ -62,7 +62,7 @@ def start(learner, key=KEY):
 
 
 def fit(learner, state, num_steps=4):
-    return jax_meta.fit(learner, OUTER, PROBLEM.sample_tasks, state, num_steps=num_steps, num_tasks=2)
+    return jax_meta.fit(learner, OUTER, PROBLEM.sample_tasks, state, num_meta_steps=num_steps, num_tasks=2)
 
 
 def test_every_learner_is_listed():

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from jax_meta.convolution import ROLES, UNROLL_TASKS, convolution, form, on_any_platform, on_cpu
-from jax_meta.convolution_cpu import BY_PATCHES, BY_XLA, Geometry
-from jax_meta.trilinear import others
+from jax_meta.networks.convolution import ROLES, UNROLL_TASKS, convolution, form, on_any_platform, on_cpu
+from jax_meta.networks.convolution_cpu import BY_PATCHES, BY_XLA, Geometry
+from jax_meta.networks.trilinear import others
 
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-11}
 CASES = {

@@ -8,8 +8,8 @@ from numpy.testing import assert_allclose
 
 import convolution_speed
 import jax_meta
-from convolutions.layers import measure
-from convolutions.peers import naive_loss, naive_meta_gradient, torch_meta_gradient
+from benchmarks.convolution.layers import measure
+from benchmarks.convolution.peers import naive_loss, naive_meta_gradient, torch_meta_gradient
 from jax_meta import Task
 
 WAYS, FILTERS, LEARNING_RATE = 3, 4, 0.1

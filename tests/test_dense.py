@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jax_meta.dense import PRODUCTS, ROLES, dense, form, on_any_platform, on_cpu
-from jax_meta.layers import Dense
-from jax_meta.trilinear import others
+from jax_meta.networks.dense import PRODUCTS, ROLES, dense, form, on_any_platform, on_cpu
+from jax_meta.networks.layers import Dense
+from jax_meta.networks.trilinear import others
 from learners import assert_close
 
 KEYS = jax.random.split(jax.random.key(0), 4)

@@ -62,4 +62,4 @@ def test_a_mesh_without_tasks_names_the_remedy():
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
     state = jax_meta.init(learner, optax.sgd(0.1), problem.params, jax.random.key(0))
     with pytest.raises(ValueError, match=r"needs an axis 'tasks', and has \('data',\): make it with jax\.make_mesh"):
-        jax_meta.fit(learner, optax.sgd(0.1), problem.sample_tasks, state, num_steps=1, mesh=mesh)
+        jax_meta.fit(learner, optax.sgd(0.1), problem.sample_tasks, state, num_meta_steps=1, mesh=mesh)

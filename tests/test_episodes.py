@@ -9,7 +9,8 @@ from numpy.testing import assert_array_equal
 from scipy.stats import chisquare
 
 import jax_meta
-from jax_meta.tasks import ClassImages, episodes, flip, in_turn, inverted, sample_episodes, shift, standardised
+from jax_meta.datasets import ClassImages
+from jax_meta.tasks import episodes, flip, in_turn, inverted, sample_episodes, shift, standardised
 from jax_meta.tasks.episodes import turn, unit_interval
 
 CLASSES, EXAMPLES = 6, 7
@@ -210,9 +211,9 @@ def test_fit_takes_the_sampler_and_does_not_compile_again():
     learner = jax_meta.maml(jax_meta.classification(model.apply), OUTER, num_steps=1)
     sampler = episodes(numbered(), **OPTIONS)
     state = jax_meta.init(learner, OUTER, model.init(jax.random.key(0), jnp.zeros((1, 8))), jax.random.key(1))
-    first, _ = jax_meta.fit(learner, OUTER, sampler, state, num_steps=2, num_tasks=2)
+    first, _ = jax_meta.fit(learner, OUTER, sampler, state, num_meta_steps=2, num_tasks=2)
     before = jax_meta.outer._fit._cache_size()
-    second, _ = jax_meta.fit(learner, OUTER, sampler, first, num_steps=2, num_tasks=2)
+    second, _ = jax_meta.fit(learner, OUTER, sampler, first, num_meta_steps=2, num_tasks=2)
     assert jax_meta.outer._fit._cache_size() == before
-    whole, _ = jax_meta.fit(learner, OUTER, sampler, state, num_steps=4, num_tasks=2)
+    whole, _ = jax_meta.fit(learner, OUTER, sampler, state, num_meta_steps=4, num_tasks=2)
     jax.tree.map(np.testing.assert_allclose, second.params, whole.params)

@@ -57,7 +57,7 @@ def test_inner_steps_out_of_range(num_steps):
 
 def test_outer_steps_out_of_range():
     with pytest.raises(ValueError, match="num_steps must be an integer of 0 or more, got -3"):
-        jax_meta.fit(LEARNER, OUTER, SINES.sample_tasks, start(), num_steps=-3)
+        jax_meta.fit(LEARNER, OUTER, SINES.sample_tasks, start(), num_meta_steps=-3)
     with pytest.raises(ValueError, match="num_steps must be an integer of 0 or more, got -1"):
         jax_meta.evaluate(LEARNER, SINES.loss_fn, SINES.params, TASKS, KEY, num_steps=-1)
 
@@ -89,7 +89,7 @@ def test_predictions_that_would_broadcast_against_their_targets():
     with pytest.raises(ValueError, match=r"predictions \(6, 1\) and targets \(6,\).*Reshape the targets to \(6, 1\)"):
         jax_meta.meta_gradient(jax_meta.transfer(SINES.loss_fn, OUTER, num_steps=0), SINES.params, mixed, KEY)
     with pytest.raises(ValueError, match=r"predictions \(5, 1\) and targets \(5,\)"):
-        jax_meta.fit(LEARNER, OUTER, lambda key, num_tasks: mixed, start(), num_steps=1)
+        jax_meta.fit(LEARNER, OUTER, lambda key, num_tasks: mixed, start(), num_meta_steps=1)
 
 
 @pytest.mark.parametrize("labels", [jnp.zeros((4, 1), int), jnp.zeros(4), jax.nn.one_hot(jnp.arange(4), 3)])
@@ -102,7 +102,7 @@ def test_labels_of_the_wrong_kind(labels):
 def test_plain_adam_under_maml_is_refused_before_training():
     learner = jax_meta.maml(SINES.loss_fn, optax.adam(1e-2), num_steps=1)
     with pytest.raises(ValueError, match="eps_root"):
-        jax_meta.fit(learner, OUTER, SINES.sample_tasks, start(learner), num_steps=1_000_000_000)
+        jax_meta.fit(learner, OUTER, SINES.sample_tasks, start(learner), num_meta_steps=1_000_000_000)
 
 
 def test_a_loss_that_becomes_infinite_names_its_meta_step():
@@ -112,7 +112,7 @@ def test_a_loss_that_becomes_infinite_names_its_meta_step():
     explosive = optax.scale(-1e100)
     state = jax_meta.init(learner, explosive, problem.params, KEY)._replace(step=jnp.array(10, jnp.int32))
     with pytest.raises(FloatingPointError, match=r"loss is not finite at meta-step 12\. Lower the inner or the outer"):
-        jax_meta.fit(learner, explosive, problem.sample_tasks, state, num_steps=5)
+        jax_meta.fit(learner, explosive, problem.sample_tasks, state, num_meta_steps=5)
 
 
 def test_check_finite_finds_the_first_step_of_any_run():

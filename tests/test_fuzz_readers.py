@@ -14,12 +14,12 @@ from PIL import Image
 
 import test_cifar100
 from hostile import attempt, damage, is_valid
-from jax_meta.tasks import cifar100, image_folder, omniglot
-from jax_meta.tasks.cache import cached
-from jax_meta.tasks.image_folder import load_image_folder
-from jax_meta.tasks.images import ClassImages
-from jax_meta.tasks.mini_imagenet import load_mini_imagenet
-from jax_meta.tasks.pickles import load_arrays
+from jax_meta.datasets import cifar100, image_folder, omniglot
+from jax_meta.datasets.cache import cached
+from jax_meta.datasets.image_folder import load_image_folder
+from jax_meta.datasets.images import ClassImages
+from jax_meta.datasets.mini_imagenet import load_mini_imagenet
+from jax_meta.datasets.pickles import load_arrays
 from mini_imagenet_files import SIZE, write_csv, write_npz, write_pickles
 
 SEEDS = 150

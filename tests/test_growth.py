@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import growth
+from benchmarks.growth import __main__ as growth
 import jax_meta
-from growing import results, scaling, split, trace
-from growing.scaling import Setting
+from benchmarks.growth import results, scaling, split, trace
+from benchmarks.growth.scaling import Setting
 from jax_meta.outer import step_keys
 from jax_meta.tasks import sinusoid
 
@@ -106,7 +106,7 @@ def test_each_nested_program_does_one_part_more(histories):
     loss_fn, state, sample_tasks = scaling.make_problem(SMALL)
     _, forward, inner, plain, adam = histories.values()
     learner, outer = scaling.make_maml(loss_fn, SMALL.inner_steps)
-    _, expected = jax_meta.fit(learner, outer, sample_tasks, state, num_steps=4, num_tasks=SMALL.tasks)
+    _, expected = jax_meta.fit(learner, outer, sample_tasks, state, num_meta_steps=4, num_tasks=SMALL.tasks)
     np.testing.assert_allclose(adam[1]["loss"], expected["loss"], rtol=1e-12)
     first = [history["loss"][0] for _, history in (inner, plain, adam)]
     np.testing.assert_allclose(first, expected["loss"][0], rtol=1e-6)  # θ is the same, and so is the adapted loss

@@ -8,8 +8,8 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 import pytest
 
 from hostile import guarded
-from jax_meta.tasks import cifar100, omniglot
-from jax_meta.tasks.download import download
+from jax_meta.datasets import cifar100, omniglot
+from jax_meta.datasets.download import download
 
 CHECKSUM = "sha256:" + "0" * 64
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from hostile import attempt, is_valid, png
-from jax_meta.tasks.cache import MAGIC, cached, images_offset
-from jax_meta.tasks.image_folder import read_image
-from jax_meta.tasks.images import ClassImages
-from jax_meta.tasks.mini_imagenet import load_mini_imagenet
+from jax_meta.datasets.cache import MAGIC, cached, images_offset
+from jax_meta.datasets.image_folder import read_image
+from jax_meta.datasets.images import ClassImages
+from jax_meta.datasets.mini_imagenet import load_mini_imagenet
 from mini_imagenet_files import SIZE, write_csv
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from hostile import MAKE_DTYPE, RECONSTRUCT, attempt, dtype, guarded, laughs, number, raw, state, text
-from jax_meta.tasks import pickled_arrays, pickles
-from jax_meta.tasks.cifar100 import group_records
-from jax_meta.tasks.mini_imagenet import load_mini_imagenet
-from jax_meta.tasks.pickles import load_arrays
+from jax_meta.datasets import pickled_arrays, pickles
+from jax_meta.datasets.cifar100 import group_records
+from jax_meta.datasets.mini_imagenet import load_mini_imagenet
+from jax_meta.datasets.pickles import load_arrays
 from mini_imagenet_files import SIZE, write_pickles
 
 GIBI = 1 << 30

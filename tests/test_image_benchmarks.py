@@ -9,10 +9,10 @@ import optax
 import pytest
 
 import jax_meta
-from images import command, results, training
-from images.experiment import make_experiment, make_outer
-from images.protocol import make_protocol
-from jax_meta.tasks import ClassImages, Splits
+from benchmarks.few_shot import command, results, training
+from benchmarks.few_shot.experiment import make_experiment, make_outer
+from benchmarks.few_shot.protocol import make_protocol
+from jax_meta.datasets import ClassImages, Splits
 
 SMALL = ["--model", "dense", "--tasks", "2", "--test-tasks", "6"]
 

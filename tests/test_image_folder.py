@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jax_meta.tasks.image_folder import load_image_folder
+from jax_meta.datasets.image_folder import load_image_folder
 
 RANDOM = np.random.default_rng(0)
 
@@ -67,7 +67,7 @@ def test_formats(tmp_path, suffix):
 def test_second_call_reads_the_cache_beside_the_folder(folder, monkeypatch):
     expected = load_image_folder(folder)
     (path,) = folder.parent.glob("images-*.images")
-    monkeypatch.setattr("jax_meta.tasks.image_folder.decode", lambda *args, **options: pytest.fail("decoded again"))
+    monkeypatch.setattr("jax_meta.datasets.image_folder.decode", lambda *args, **options: pytest.fail("decoded again"))
     monkeypatch.chdir(folder)
     for same in (folder, str(folder), "."):
         np.testing.assert_array_equal(load_image_folder(same).images, expected.images)

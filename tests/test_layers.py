@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from jax_meta.layers import BatchNorm, Convolution, batch_statistics, max_pool
-from jax_meta.models import MLP, Conv4, ConvBlock, ResNet12
+from jax_meta.networks.layers import BatchNorm, Convolution, batch_statistics, max_pool
+from jax_meta.networks.models import MLP, Conv4, ConvBlock, ResNet12
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-10}
 

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 import jax_meta
-from jax_meta.models import MLP, uniform_fan_in
+from jax_meta.networks.models import MLP, uniform_fan_in
 from learners import assert_close, sines
 
 KEY = jax.random.key(0)

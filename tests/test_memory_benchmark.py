@@ -9,15 +9,15 @@ import pytest
 from numpy.testing import assert_allclose
 
 import jax_meta
-import memory
+from benchmarks.memory import __main__ as memory
 import memory_programs
-from comparison.peer import Entry
-from comparison.processes import Machine
-from comparison.workloads import conv4, load_problem
-from remembering import in_jax, resident
-from remembering.measure import measure, measure_compiled
-from remembering.results import leanest, tables, times_of_default
-from remembering.variants import VARIANTS, Variant, perceptron
+from benchmarks.peers.peer import Entry
+from benchmarks.peers.processes import Machine
+from benchmarks.peers.workloads import conv4, load_problem
+from benchmarks.memory import in_jax, resident
+from benchmarks.memory.measure import measure, measure_compiled
+from benchmarks.memory.results import leanest, tables, times_of_default
+from benchmarks.memory.variants import VARIANTS, Variant, perceptron
 
 MACHINE = Machine("cpu", 1, 60.0)
 TINY = conv4(2, 2, width=3, size=16, queries=2)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jax_meta.tasks import mini_imagenet
-from jax_meta.tasks.mini_imagenet import load_mini_imagenet
+from jax_meta.datasets import mini_imagenet
+from jax_meta.datasets.mini_imagenet import load_mini_imagenet
 from mini_imagenet_files import COUNTS, FORMS, SIZE, make_part, write_csv, write_npz, write_pickles
 
 

@@ -6,8 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from jax_meta.tasks import mini_imagenet
-from jax_meta.tasks.mini_imagenet import load_mini_imagenet
+from jax_meta.datasets import mini_imagenet
+from jax_meta.datasets.mini_imagenet import load_mini_imagenet
 from mini_imagenet_files import COUNTS, FORMS, SIZE, write_csv, write_npz, write_pickles
 
 X = np.ones((4, SIZE, SIZE, 3), np.uint8)

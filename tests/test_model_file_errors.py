@@ -9,7 +9,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from jax_meta.models import MLP, Conv4
+from jax_meta.networks.models import MLP, Conv4
 from jax_meta.saved.files import load_model
 from model_file_cases import KEY, saved, tampered
 

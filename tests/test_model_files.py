@@ -14,7 +14,7 @@ import torch
 from flax import linen as nn
 
 import jax_meta
-from jax_meta.models import MLP, Conv4, ResNet12
+from jax_meta.networks.models import MLP, Conv4, ResNet12
 from jax_meta.saved.files import load_model
 from jax_meta.saved.names import LEARNERS, MODELS, OPTIMIZERS
 from jax_meta.saved.settings import build, build_model

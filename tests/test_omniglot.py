@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jax_meta.tasks import omniglot
-from jax_meta.tasks.images import ClassImages
-from jax_meta.tasks.omniglot import Archive, decode_archives, load_omniglot, split_classes
+from jax_meta.datasets import omniglot
+from jax_meta.datasets.images import ClassImages
+from jax_meta.datasets.omniglot import Archive, decode_archives, load_omniglot, split_classes
 
 CHARACTERS = {
     "images_background": ("Latin/character02", "Latin/character01"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jax_meta.tasks.omniglot import load_omniglot
+from jax_meta.datasets.omniglot import load_omniglot
 
 BACKGROUND = {"Latin", "Greek", "Tifinagh", "Futurama", "N_Ko"}
 EVALUATION = {"Gurmukhi", "Mongolian", "Tibetan", "ULOG"}

@@ -9,7 +9,7 @@ import struct
 import numpy as np
 import pytest
 
-from jax_meta.tasks.pickles import load_arrays
+from jax_meta.datasets.pickles import load_arrays
 
 DATA = {
     "image_data": np.arange(24, dtype=np.uint8).reshape(2, 3, 4),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spreading.processes import free_port
+from benchmarks.scaling.processes import free_port
 
 TESTS = Path(__file__).parent
 COUNTS = (1, 2, 4)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jax_meta.tasks.image_folder import read_image
+from jax_meta.datasets.image_folder import read_image
 
 RANDOM = np.random.default_rng(0)
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}

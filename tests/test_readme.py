@@ -35,7 +35,7 @@ def test_commands_name_files_and_options_that_exist():
     for command in commands:
         _, script, *words = shlex.split(command[command.rindex("python benchmarks/") :], comments=True)
         text = read(script)
-        text += read("benchmarks/images/command.py") if "images.command" in text else ""
+        text += read("benchmarks/images/command.py") if "benchmarks.few_shot.command" in text else ""
         assert all(f'"{word}"' in text for word in words if word.startswith("--"))
 
 

@@ -12,14 +12,14 @@ from numpy.testing import assert_allclose
 
 import convolution_speed
 import jax_meta
-import scaling
-from comparison.processes import PeerError
-from spreading import measure, processes
-from spreading.collectives import collective_bytes
-from spreading.measure import Load, measure_batches, measure_groups, powers_of_four, turns
-from spreading.networks import NETWORKS, flop_per_task, forward_flop, reduced_bytes, shapes
-from spreading.paper import Machine, Work, efficiency, most_devices, reduction_seconds, step_seconds
-from spreading.training import Program
+from benchmarks.scaling import __main__ as scaling
+from benchmarks.peers.processes import PeerError
+from benchmarks.scaling import measure, processes
+from benchmarks.scaling.collectives import collective_bytes
+from benchmarks.scaling.measure import Load, measure_batches, measure_groups, powers_of_four, turns
+from benchmarks.scaling.networks import NETWORKS, flop_per_task, forward_flop, reduced_bytes, shapes
+from benchmarks.scaling.paper import Machine, Work, efficiency, most_devices, reduction_seconds, step_seconds
+from benchmarks.scaling.training import Program
 
 FREE = Machine(1e9, 1e99, 0.0)
 TINY_BYTES = 4 * (1 * 4 + 4 + 4 * 4 + 4 + 4 * 1 + 1 + 1)

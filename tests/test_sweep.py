@@ -10,9 +10,9 @@ import optax
 import pytest
 
 import jax_meta
-import sweep
+from benchmarks.sweep import __main__ as sweep
 from jax_meta.tasks import sinusoid
-from sweeping import networks, results, throughput
+from benchmarks.sweep import networks, results, throughput
 
 SAMPLE = sinusoid.sample_tasks
 RATES = ((1e-3, 1e-2), (0.01, 0.2, 0.01))

@@ -18,7 +18,7 @@ import torch
 
 import jax_meta
 import reference
-from sines.methods import published
+from benchmarks.sinusoid.methods import published
 
 torch.set_num_threads(1)
 

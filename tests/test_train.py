@@ -25,7 +25,7 @@ def whole(tmp_path_factory):
 
 def test_it_takes_the_steps_of_fit(whole):
     _, state, records = whole
-    expected, history = jax_meta.fit(LEARNER, OUTER, PROBLEM.sample_tasks, first_state(), num_steps=12, num_tasks=2)
+    expected, history = jax_meta.fit(LEARNER, OUTER, PROBLEM.sample_tasks, first_state(), num_meta_steps=12, num_tasks=2)
     assert bits(state) == bits(expected)
     assert [record["step"] for record in records] == [2, 4, 6, 8, 10, 12]
     parts = np.asarray(history["loss"]).reshape(6, 2).mean(axis=1)
@@ -67,9 +67,9 @@ def test_records_after_the_checkpoint_are_taken_again_and_appear_once(whole, tmp
 
 
 def test_a_finished_run_takes_no_step_and_can_be_prolonged(whole, tmp_path):
-    train(tmp_path, num_steps=8)
+    train(tmp_path, num_meta_steps=8)
     before = (tmp_path / "metrics.jsonl").read_bytes()
-    assert train(tmp_path, num_steps=8)[0].step == 8
+    assert train(tmp_path, num_meta_steps=8)[0].step == 8
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
     assert bits(train(tmp_path)[0]) == bits(whole[1])
 
@@ -77,7 +77,7 @@ def test_a_finished_run_takes_no_step_and_can_be_prolonged(whole, tmp_path):
 def test_many_networks_train_at_once_by_a_fit_of_ones_own(tmp_path):
     def fit_seeds(learner, optimizer, sample_tasks, states, *, num_steps, num_tasks, task_batch_size, mesh):
         def fit(state):
-            return jax_meta.fit(learner, optimizer, sample_tasks, state, num_steps=num_steps, num_tasks=num_tasks)
+            return jax_meta.fit(learner, optimizer, sample_tasks, state, num_meta_steps=num_steps, num_tasks=num_tasks)
 
         return jax.jit(jax.vmap(fit))(states)
 
@@ -86,7 +86,7 @@ def test_many_networks_train_at_once_by_a_fit_of_ones_own(tmp_path):
     options = {"num_steps": 4, "num_tasks": 2, "fit": fit_seeds, "report": lambda progress: None}
     state, records = jax_meta.train(LEARNER, OUTER, PROBLEM.sample_tasks, states, folder=tmp_path, **options)
     alone, _ = jax_meta.fit(
-        LEARNER, OUTER, PROBLEM.sample_tasks, first_state()._replace(key=keys[2]), num_steps=4, num_tasks=2
+        LEARNER, OUTER, PROBLEM.sample_tasks, first_state()._replace(key=keys[2]), num_meta_steps=4, num_tasks=2
     )
     assert len(records) == 4
     np.testing.assert_allclose(
@@ -104,7 +104,7 @@ def test_the_best_by_validation_is_kept(tmp_path):
     assert jax_meta.load_state(tmp_path, first_state(), best=True).step == 4
     assert jax_meta.load_state(tmp_path, first_state()).step == 12
     assert jax_meta.load_state(tmp_path, first_state(), step=10).step == 10
-    train(tmp_path, num_steps=16, validate=lambda params: {"loss": 9.0}, validate_every=2, keep=2)
+    train(tmp_path, num_meta_steps=16, validate=lambda params: {"loss": 9.0}, validate_every=2, keep=2)
     assert jax_meta.load_state(tmp_path, first_state(), best=True).step == 4
     with pytest.raises(FileNotFoundError, match=r"no checkpoint of meta-step 6, but of \[4, 14, 16\]"):
         jax_meta.load_state(tmp_path, first_state(), step=6)
@@ -117,7 +117,7 @@ def test_a_score_of_ones_own_and_one_that_is_not_finite(tmp_path):
         return int(metrics["regret"]) if metrics["regret"] > 0 else float("nan")
 
     options = {"validate": lambda params: {"regret": next(values)}, "score": score}
-    _, records = train(tmp_path, num_steps=8, validate_every=2, **options)
+    _, records = train(tmp_path, num_meta_steps=8, validate_every=2, **options)
     assert jax_meta.load_state(tmp_path, first_state(), best=True).step == 4
     assert [record["val_regret"] for record in records] == [1.0, 3.0, None, 2.0]
 
@@ -132,11 +132,11 @@ def test_any_state_comes_back(tmp_path):
     start = jax_meta.init(learner, outer, params, jax.random.key(0))
     options = {"num_tasks": 2, "record_every": 1, "report": lambda progress: None}
     state, _ = jax_meta.train(
-        learner, outer, PROBLEM.sample_tasks, start, num_steps=4, folder=tmp_path / "a", **options
+        learner, outer, PROBLEM.sample_tasks, start, num_meta_steps=4, folder=tmp_path / "a", **options
     )
-    jax_meta.train(learner, outer, PROBLEM.sample_tasks, start, num_steps=2, folder=tmp_path / "b", **options)
+    jax_meta.train(learner, outer, PROBLEM.sample_tasks, start, num_meta_steps=2, folder=tmp_path / "b", **options)
     again, _ = jax_meta.train(
-        learner, outer, PROBLEM.sample_tasks, start, num_steps=4, folder=tmp_path / "b", **options
+        learner, outer, PROBLEM.sample_tasks, start, num_meta_steps=4, folder=tmp_path / "b", **options
     )
     assert jax.tree.structure(again) == jax.tree.structure(state)
     for left, right in zip(jax.tree.leaves(again), jax.tree.leaves(state), strict=True):
@@ -165,14 +165,14 @@ def test_bad_options_are_refused_before_anything_is_written(tmp_path, options, m
 
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    state, records = train(None, num_steps=4)
+    state, records = train(None, num_meta_steps=4)
     assert (int(state.step), len(records)) == (4, 2)
     assert not list(tmp_path.iterdir())
 
 
 def test_it_works_beside_the_main_thread():
     results = []
-    thread = threading.Thread(target=lambda: results.append(train(None, num_steps=2)[0].step))
+    thread = threading.Thread(target=lambda: results.append(train(None, num_meta_steps=2)[0].step))
     handler = signal.getsignal(signal.SIGTERM)
     thread.start()
     thread.join()

@@ -27,7 +27,7 @@ def sampler(key, num_tasks):
 def test_the_step_is_named_and_the_state_before_it_saved(tmp_path):
     with pytest.raises(FloatingPointError, match=f"loss of maml is not finite at meta-step {BAD}") as caught:
         train(tmp_path, sampler=sampler)
-    good, _ = jax_meta.fit(LEARNER, OUTER, sampler, first_state(), num_steps=BAD, num_tasks=2)
+    good, _ = jax_meta.fit(LEARNER, OUTER, sampler, first_state(), num_meta_steps=BAD, num_tasks=2)
     assert bits(jax_meta.load_state(tmp_path / "last_finite", first_state())) == bits(good)
     told = json.loads((tmp_path / "failure.json").read_text())
     assert told == {"step": BAD, "learner": "maml", "not_finite": ["loss"], "key": [0, 0], "num_tasks": 2}
@@ -76,8 +76,8 @@ def test_skip_leaves_the_update_out_and_counts_it(tmp_path):
     assert [record["skipped"] for record in records] == [0, 0, 0, 1, 1, 1]
     assert np.isfinite(records[3]["loss"])
     start = first_state()
-    before, _ = jax_meta.fit(LEARNER, OUTER, sampler, start, num_steps=BAD, num_tasks=2)
-    after, _ = jax_meta.fit(LEARNER, OUTER, sampler, before._replace(step=before.step + 1), num_steps=4, num_tasks=2)
+    before, _ = jax_meta.fit(LEARNER, OUTER, sampler, start, num_meta_steps=BAD, num_tasks=2)
+    after, _ = jax_meta.fit(LEARNER, OUTER, sampler, before._replace(step=before.step + 1), num_meta_steps=4, num_tasks=2)
     for left, right in zip(jax.tree.leaves(state.params), jax.tree.leaves(after.params), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-12)
 

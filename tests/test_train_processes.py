@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import jax_meta
-from spreading.processes import free_port
+from benchmarks.scaling.processes import free_port
 from training import first_state, train
 
 TESTS = Path(__file__).parent
@@ -22,7 +22,7 @@ STEPS = 40
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The run of one process."""
-    return train(tmp_path_factory.mktemp("whole"), num_steps=STEPS)
+    return train(tmp_path_factory.mktemp("whole"), num_meta_steps=STEPS)
 
 
 def start(folder, processes, steps=STEPS):
@@ -96,7 +96,7 @@ def test_when_one_is_killed_the_others_end_and_another_number_goes_on(tmp_path, 
     saved = int(jax_meta.load_state(tmp_path, first_state()).step)
     assert saved >= 6
     if saved <= STEPS:
-        train(tmp_path, num_steps=STEPS)
+        train(tmp_path, num_meta_steps=STEPS)
         check_same(tmp_path, whole)
 
 
@@ -112,7 +112,7 @@ def test_a_signal_to_one_process_saves_and_ends_all(tmp_path):
 
 
 def test_a_folder_that_one_process_refuses_is_refused_by_all(tmp_path):
-    train(tmp_path, num_steps=2, seed=5)
+    train(tmp_path, num_meta_steps=2, seed=5)
     processes = start(tmp_path, 2)
     told = [process.communicate(timeout=60)[1] for process in processes]
     assert all(process.returncode == 1 for process in processes)

@@ -26,7 +26,7 @@ def main() -> None:
 
     import training  # whose first lines use JAX, which is too early for a process of several
 
-    training.train(folder, num_steps=int(os.environ.get("TRAIN_STEPS", "200")), report=report, **options)
+    training.train(folder, num_meta_steps=int(os.environ.get("TRAIN_STEPS", "200")), report=report, **options)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def train(folder, *, num_steps: int = 12, learner=LEARNER, outer=OUTER, seed: in
         outer,
         sampler or PROBLEM.sample_tasks,
         first_state(learner, outer, seed),
-        num_steps=num_steps,
+        num_meta_steps=num_steps,
         num_tasks=2,
         folder=folder,
         **{**settings, **options},

@@ -19,11 +19,11 @@ import numpy as np
 import optax
 
 import jax_meta
-from convolutions.layers import measure_layers
-from convolutions.peers import naive_loss, naive_meta_gradient, torch_meta_gradient
-from convolutions.timing import Run, take_turns
+from benchmarks.convolution.layers import measure_layers
+from benchmarks.convolution.peers import naive_loss, naive_meta_gradient, torch_meta_gradient
+from benchmarks.convolution.timing import Run, take_turns
 from jax_meta import Task
-from report import environment, make_output_folder, markdown_table, positive, rounded, write_json, write_text
+from benchmarks.harness.report import environment, make_output_folder, markdown_table, positive, rounded, write_json, write_text
 
 WAYS, SHOTS, QUERIES, TASKS, SIZE, FILTERS = 5, 1, 15, 4, 28, 64
 LEARNING_RATE = 0.05
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def make_problem(key: jax.Array) -> tuple[Any, Task]:
     """Parameters, and one batch of tasks of random images."""
-    data = jax_meta.tasks.ClassImages(
+    data = jax_meta.datasets.ClassImages(
         np.random.default_rng(0).integers(0, 256, (20, SHOTS + QUERIES, SIZE, SIZE, 1), np.uint8),
         np.full(20, SHOTS + QUERIES, np.int32),
         tuple(map(str, range(20))),

@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 
-from convolutions.timing import take_turns
-from jax_meta.convolution import ROLES
-from jax_meta.convolution_cpu import BY_PATCHES, BY_XLA, Geometry, choose
-from jax_meta.trilinear import others
+from benchmarks.convolution.timing import take_turns
+from jax_meta.networks.convolution import ROLES
+from jax_meta.networks.convolution_cpu import BY_PATCHES, BY_XLA, Geometry, choose
+from jax_meta.networks.trilinear import others
 
 EXAMPLES, FILTERS = 75, 64
 LAYERS = {

@@ -77,8 +77,8 @@ def torch_meta_gradient(params: Any, tasks: Task, learning_rate: float, steps: i
     """PyTorch's meta-gradient of the same tasks, as a function without arguments; its leaves are as in `params`."""
     from torch.nn import functional
 
-    from comparison.plain_torch import meta_gradient
-    from comparison.torch_models import conv4, from_torch, layer_order, tasks_to_torch, weight_list
+    from benchmarks.peers.plain_torch import meta_gradient
+    from benchmarks.peers.torch_models import conv4, from_torch, layer_order, tasks_to_torch, weight_list
 
     arrays = {name: np.array(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
     weights, names = weight_list(arrays, "cpu"), sorted(arrays, key=layer_order)

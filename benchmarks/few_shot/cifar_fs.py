@@ -4,11 +4,11 @@
     python benchmarks/cifar_fs.py --data DATA --dataset fc100 --shots 5
     python benchmarks/cifar_fs.py --data DATA --dataset miniimagenet --algorithm reptile
 
-DATA has cifar-100-python.tar.gz, which `--download` fetches, or mini-ImageNet as `jax_meta.tasks.load_mini_imagenet`
+DATA has cifar-100-python.tar.gz, which `--download` fetches, or mini-ImageNet as `jax_meta.datasets.load_mini_imagenet`
 reads it, in DATA or in a folder cifar100 or mini_imagenet in it.
 """
 
-from images.command import main
+from benchmarks.few_shot.command import main
 
 if __name__ == "__main__":
     main(["cifar_fs", "fc100", "miniimagenet"])

@@ -12,11 +12,11 @@ from typing import Any
 import jax
 
 import jax_meta
-from images.experiment import ALGORITHMS, load, make_experiment
-from images.protocol import Protocol, make_protocol
-from images.results import write_results
-from images.training import test, train
-from report import make_output_folder, positive
+from benchmarks.few_shot.experiment import ALGORITHMS, load, make_experiment
+from benchmarks.few_shot.protocol import Protocol, make_protocol
+from benchmarks.few_shot.results import write_results
+from benchmarks.few_shot.training import test, train
+from benchmarks.harness.report import make_output_folder, positive
 
 PROTOCOLS = ("maml", "reptile", "cpu")
 

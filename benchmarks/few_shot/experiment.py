@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import optax
 
 import jax_meta
-from images.protocol import Protocol
+from benchmarks.few_shot.protocol import Protocol
 from jax_meta import LossFn, MetaLearner, Sampler
 from jax_meta.evaluation import Measure
-from jax_meta.tasks import Splits
+from jax_meta.datasets import Splits
 
 ALGORITHMS = {
     "maml": jax_meta.maml,
@@ -99,12 +99,12 @@ def load(protocol: Protocol, folder: Path, *, download: bool, seed: int) -> Spli
     name = {"omniglot": "omniglot", "miniimagenet": "mini_imagenet"}.get(protocol.dataset, "cifar100")
     place = folder / name if (folder / name).is_dir() else folder
     if protocol.dataset == "omniglot":
-        return jax_meta.tasks.load_omniglot(
+        return jax_meta.datasets.load_omniglot(
             place, split=protocol.split, seed=seed, size=protocol.size, resample=protocol.resample, download=download
         )
     if protocol.dataset == "miniimagenet":
-        return jax_meta.tasks.load_mini_imagenet(place, size=protocol.size)
-    return jax_meta.tasks.load_cifar100(place, split=protocol.split, download=download)
+        return jax_meta.datasets.load_mini_imagenet(place, size=protocol.size)
+    return jax_meta.datasets.load_cifar100(place, split=protocol.split, download=download)
 
 
 def make_model(protocol: Protocol):

@@ -8,7 +8,7 @@
 DATA has images_background.zip and images_evaluation.zip; `--download` fetches them.
 """
 
-from images.command import main
+from benchmarks.few_shot.command import main
 
 if __name__ == "__main__":
     main(["omniglot"])

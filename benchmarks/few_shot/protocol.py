@@ -22,7 +22,7 @@ class Protocol(NamedTuple):
         dataset: omniglot, cifar_fs, fc100 or miniimagenet.
         name: maml, reptile, or cpu: a shorter run than theirs.
         split: which classes are for training and which for test.
-        resample: how Omniglot's images are resized, see `jax_meta.tasks.load_omniglot`.
+        resample: how Omniglot's images are resized, see `jax_meta.datasets.load_omniglot`.
         size: height and width of the images, pixels.
         inverted: whether ink is 1 and paper 0.
         rotations: in training, see `jax_meta.tasks.sample_episodes`.

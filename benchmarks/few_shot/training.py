@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 import jax_meta
-from images.experiment import Experiment
+from benchmarks.few_shot.experiment import Experiment
 from jax_meta import TrainState
-from report import progress_bars
+from benchmarks.harness.report import progress_bars
 
 PART = 50
 """At most so many meta-steps in one compiled call."""
@@ -30,7 +30,7 @@ def train(
         experiment.optimizer,
         experiment.samplers["train"],
         state,
-        num_steps=protocol.steps,
+        num_meta_steps=protocol.steps,
         num_tasks=protocol.tasks,
         task_batch_size=experiment.task_batch_size,
         folder=folder,

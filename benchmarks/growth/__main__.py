@@ -12,11 +12,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from growing.results import draw, make_tables
-from growing.scaling import BASE, Program, compile_setting, describe_scans, measure, prepare
-from growing.split import CASES, describe_case, describe_split, prepare_split
-from growing.trace import profile
-from report import (
+from benchmarks.growth.results import draw, make_tables
+from benchmarks.growth.scaling import BASE, Program, compile_setting, describe_scans, measure, prepare
+from benchmarks.growth.split import CASES, describe_case, describe_split, prepare_split
+from benchmarks.growth.trace import profile
+from benchmarks.harness.report import (
     environment,
     make_output_folder,
     positive,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from report import markdown_table
+from benchmarks.harness.report import markdown_table
 
 LABELS = {
     "tasks": "tasks a meta-step",

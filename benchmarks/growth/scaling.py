@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 import jax_meta
-from convolutions.timing import Run, take_turns
+from benchmarks.convolution.timing import Run, take_turns
 from jax_meta import LossFn, MetaLearner, TrainState
 from jax_meta.tasks import sinusoid
 
@@ -108,7 +108,7 @@ def compile_fit(
     """Compiles so many meta-steps of `jax_meta.fit`."""
 
     def fit(state):
-        return jax_meta.fit(learner, outer, sample_tasks, state, num_steps=num_steps, num_tasks=num_tasks)
+        return jax_meta.fit(learner, outer, sample_tasks, state, num_meta_steps=num_steps, num_tasks=num_tasks)
 
     start = time.perf_counter()
     compiled = jax.jit(fit).lower(state).compile()

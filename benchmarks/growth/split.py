@@ -10,7 +10,7 @@ import jax
 import optax
 
 import jax_meta
-from growing.scaling import (
+from benchmarks.growth.scaling import (
     FIRST_GUESS,
     LEARNING_RATE,
     Program,

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from growing.scaling import Program
+from benchmarks.growth.scaling import Program
 
 OPERATION = re.compile(r'^\s*(?:ROOT )?%?([\w.\-]+) = .*?metadata=\{[^}]*?op_name="([^"]*)"', re.MULTILINE)
 STEP = re.compile(r"jit\(_fit_tasks\)/while/body/(.*)")

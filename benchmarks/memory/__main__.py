@@ -24,14 +24,14 @@ import jax
 import numpy as np
 from rich.progress import Progress
 
-from comparison.jax_peers import initial_weights
-from comparison.processes import Machine
-from comparison.workloads import Workload, conv4, save_problem, task_source
-from remembering.figure import draw
-from remembering.measure import TOLERANCE, Record, Tell, measure, measure_compiled
-from remembering.results import PEER_STEPS, mark, tables, tidy
-from remembering.variants import VARIANTS, Variant, perceptron
-from report import environment, make_output_folder, positive, progress_bars, write_json, write_text
+from benchmarks.peers.jax_peers import initial_weights
+from benchmarks.peers.processes import Machine
+from benchmarks.peers.workloads import Workload, conv4, save_problem, task_source
+from benchmarks.memory.figure import draw
+from benchmarks.memory.measure import TOLERANCE, Record, Tell, measure, measure_compiled
+from benchmarks.memory.results import PEER_STEPS, mark, tables, tidy
+from benchmarks.memory.variants import VARIANTS, Variant, perceptron
+from benchmarks.harness.report import environment, make_output_folder, positive, progress_bars, write_json, write_text
 
 
 class Plan(NamedTuple):

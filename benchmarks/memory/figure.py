@@ -5,7 +5,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from remembering.results import BySteps, Variants, mark
+from benchmarks.memory.results import BySteps, Variants, mark
 
 STYLES: dict[str, dict[str, Any]] = {
     "vmap": {"color": "C3", "linestyle": ":"},

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from comparison.measure import reporting
-from comparison.processes import Machine, PeerError, Worker, ask
-from remembering.processes import start
-from remembering.variants import Variant
+from benchmarks.peers.measure import reporting
+from benchmarks.peers.processes import Machine, PeerError, Worker, ask
+from benchmarks.memory.processes import start
+from benchmarks.memory.variants import Variant
 
 Record = dict[str, Any]
 Tell = Callable[[str], None]

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from comparison.peer import Entry
-from comparison.processes import Machine, Worker, environment_of, stop
+from benchmarks.peers.peer import Entry
+from benchmarks.peers.processes import Machine, Worker, environment_of, stop
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def start(name: str, entry: Entry, machine: Machine, folder: Path) -> Iterator[W
     log = folder / f"{name}.log"
     with log.open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "remembering.worker"],
+            [sys.executable, "-m", "benchmarks.memory.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

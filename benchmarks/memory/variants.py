@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from comparison.peer import PEERS, Entry
+from benchmarks.peers.peer import PEERS, Entry
 
 
 class Variant(NamedTuple):
@@ -20,12 +20,12 @@ class Variant(NamedTuple):
 
 def ours(label: str, **options: Any) -> Variant:
     """A variant of `jax_meta`, one task at a time unless told otherwise."""
-    return Variant(Entry(label, "remembering.in_jax:ours", "jax-meta", "ours"), {"task_batch_size": 1, **options})
+    return Variant(Entry(label, "benchmarks.memory.in_jax:ours", "jax-meta", "ours"), {"task_batch_size": 1, **options})
 
 
 def torch_peer(name: str) -> Variant:
     """A peer of `comparison`."""
-    return Variant(PEERS[name]._replace(make="remembering.in_torch:peer"), {"name": name})
+    return Variant(PEERS[name]._replace(make="benchmarks.memory.in_torch:peer"), {"name": name})
 
 
 DEFAULT = "none"
@@ -38,7 +38,7 @@ VARIANTS = {
     "mixed": ours("jax_meta, mixed_mode", mixed_mode=True),
     "mixed-updates": ours('jax_meta, mixed_mode, remat="updates"', mixed_mode=True, remat="updates"),
     "mixed-blocks": ours('jax_meta, mixed_mode, remat="blocks"', mixed_mode=True, remat="blocks"),
-    "naive": Variant(Entry("plain JAX, vmap and scan", "remembering.in_jax:naive", "jax flax optax", "jax"), {}),
+    "naive": Variant(Entry("plain JAX, vmap and scan", "benchmarks.memory.in_jax:naive", "jax flax optax", "jax"), {}),
     "torch": torch_peer("torch"),
     "higher": torch_peer("higher"),
     "learn2learn": torch_peer("learn2learn"),
@@ -48,7 +48,7 @@ VARIANTS = {
 def perceptron(variants: Mapping[str, Variant]) -> dict[str, Variant]:
     """Those that the second workload, of a single task, can tell apart."""
     return {
-        name: variant._replace(entry=variant.entry._replace(make="remembering.in_jax:mlp"))
+        name: variant._replace(entry=variant.entry._replace(make="benchmarks.memory.in_jax:mlp"))
         for name, variant in variants.items()
         if variant.entry.kind == "ours" and variant.options.get("task_batch_size")
     }

@@ -20,13 +20,13 @@ from pathlib import Path
 
 import jax
 
-from comparison.jax_peers import initial_weights
-from comparison.measure import Record, measure
-from comparison.peer import PEERS, Entry
-from comparison.processes import Machine
-from comparison.results import write_results
-from comparison.workloads import WORKLOADS
-from report import make_output_folder, positive, positive_number, progress_bars
+from benchmarks.peers.jax_peers import initial_weights
+from benchmarks.peers.measure import Record, measure
+from benchmarks.peers.peer import PEERS, Entry
+from benchmarks.peers.processes import Machine
+from benchmarks.peers.results import write_results
+from benchmarks.peers.workloads import WORKLOADS
+from benchmarks.harness.report import make_output_folder, positive, positive_number, progress_bars
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch.func import functional_call, grad, grad_and_value, vmap
 
-from comparison.peer import Peer
-from comparison.torch_models import Step, adam, criterion, network, torch_peer
-from comparison.workloads import Batch, Tasks, Weights, Workload
+from benchmarks.peers.peer import Peer
+from benchmarks.peers.torch_models import Step, adam, criterion, network, torch_peer
+from benchmarks.peers.workloads import Batch, Tasks, Weights, Workload
 
 Params = dict[str, torch.Tensor]
 

@@ -12,9 +12,9 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 import jax_meta
-from comparison.peer import Peer
-from comparison.workloads import OUTER_LEARNING_RATE, Tasks, Weights, Workload, random_images, task_source
-from convolutions.peers import naive_loss, naive_value_and_gradient
+from benchmarks.peers.peer import Peer
+from benchmarks.peers.workloads import OUTER_LEARNING_RATE, Tasks, Weights, Workload, random_images, task_source
+from benchmarks.convolution.peers import naive_loss, naive_value_and_gradient
 from jax_meta import Task
 
 Draw = Callable[[jax.Array], Task]
@@ -83,7 +83,7 @@ def make(workload: Workload, weights: Weights, device: str) -> Peer:
             optimizer,
             draw,
             states[0],
-            num_steps=num_steps,
+            num_meta_steps=num_steps,
             num_tasks=workload.num_tasks,
             task_batch_size=task_batch_size,
             mesh=mesh,
@@ -100,7 +100,7 @@ def our_sampler(workload: Workload) -> jax_meta.Sampler:
         return partial(jax_meta.tasks.sinusoid.sample_tasks, shots=shots, queries=queries, phases=(0.0, np.pi))
     images = random_images(workload)
     names = tuple(map(str, range(len(images))))
-    data = jax_meta.tasks.ClassImages(images, np.full(len(images), images.shape[1], np.int32), names)
+    data = jax_meta.datasets.ClassImages(images, np.full(len(images), images.shape[1], np.int32), names)
     return jax_meta.tasks.episodes(data, ways=workload.ways, shots=shots, queries=queries)
 
 

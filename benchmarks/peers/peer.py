@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from comparison.workloads import Tasks
+from benchmarks.peers.workloads import Tasks
 
 
 class Peer(NamedTuple):
@@ -36,18 +36,18 @@ class Entry(NamedTuple):
 
 
 PEERS = {
-    "jax_meta": Entry("jax_meta", "comparison.jax_peers:make", "jax-meta", "ours"),
-    "jax-scan": Entry("plain JAX, one scan", "comparison.jax_peers:make_scan", "jax flax optax", "jax"),
-    "jax-loop": Entry("plain JAX, host loop", "comparison.jax_peers:make_loop", "jax flax optax", "jax"),
+    "jax_meta": Entry("jax_meta", "benchmarks.peers.jax_peers:make", "jax-meta", "ours"),
+    "jax-scan": Entry("plain JAX, one scan", "benchmarks.peers.jax_peers:make_scan", "jax flax optax", "jax"),
+    "jax-loop": Entry("plain JAX, host loop", "benchmarks.peers.jax_peers:make_loop", "jax flax optax", "jax"),
     "torch-compile": Entry(
-        "torch.func, torch.compile", "comparison.functional_torch:make_compiled", "torch", "compiled"
+        "torch.func, torch.compile", "benchmarks.peers.functional_torch:make_compiled", "torch", "compiled"
     ),
-    "torch-func": Entry("torch.func", "comparison.functional_torch:make", "torch", "eager"),
-    "torch": Entry("PyTorch, loop over tasks", "comparison.plain_torch:make", "torch", "eager"),
-    "higher": Entry("higher", "comparison.libraries:make_higher", "higher", "eager"),
-    "learn2learn": Entry("learn2learn", "comparison.libraries:make_learn2learn", "learn2learn", "eager"),
-    "torchopt": Entry("TorchOpt", "comparison.libraries:make_torchopt", "torchopt", "eager"),
+    "torch-func": Entry("torch.func", "benchmarks.peers.functional_torch:make", "torch", "eager"),
+    "torch": Entry("PyTorch, loop over tasks", "benchmarks.peers.plain_torch:make", "torch", "eager"),
+    "higher": Entry("higher", "benchmarks.peers.libraries:make_higher", "higher", "eager"),
+    "learn2learn": Entry("learn2learn", "benchmarks.peers.libraries:make_learn2learn", "learn2learn", "eager"),
+    "torchopt": Entry("TorchOpt", "benchmarks.peers.libraries:make_torchopt", "torchopt", "eager"),
     "parallel-metalearn": Entry(
-        "parallel-metalearn", "comparison.libraries:make_parallel_metalearn", "parallel-metalearn", "eager"
+        "parallel-metalearn", "benchmarks.peers.libraries:make_parallel_metalearn", "parallel-metalearn", "eager"
     ),
 }

@@ -5,9 +5,9 @@ from functools import partial
 
 import torch
 
-from comparison.peer import Peer
-from comparison.torch_models import Loss, Step, adam, conv4, criterion, mlp, one_by_one, torch_peer, weight_list
-from comparison.workloads import Tasks, Weights, Workload
+from benchmarks.peers.peer import Peer
+from benchmarks.peers.torch_models import Loss, Step, adam, conv4, criterion, mlp, one_by_one, torch_peer, weight_list
+from benchmarks.peers.workloads import Tasks, Weights, Workload
 
 
 def make(workload: Workload, weights: Weights, device: str) -> Peer:

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from comparison.peer import Entry
-from comparison.workloads import Workload
+from benchmarks.peers.peer import Entry
+from benchmarks.peers.workloads import Workload
 
 
 class PeerError(Exception):
@@ -80,7 +80,7 @@ def start_worker(entry: Entry, workload: Workload, problem: Path, machine: Machi
     }
     log = problem.with_name(entry.make.replace(":", " ") + ".log")
     start = time.perf_counter()
-    process = start_process("comparison.worker", order, log, machine)
+    process = start_process("benchmarks.peers.worker", order, log, machine)
     try:
         worker = Worker(process, entry, log, machine, "", 0.0)
         ready = receive(worker)

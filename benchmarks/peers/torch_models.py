@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from comparison.peer import Peer
-from comparison.workloads import OUTER_LEARNING_RATE, Tasks, Weights, Workload, task_source
+from benchmarks.peers.peer import Peer
+from benchmarks.peers.workloads import OUTER_LEARNING_RATE, Tasks, Weights, Workload, task_source
 
 Step = Callable[[Tasks], torch.Tensor]
 """One meta-step on tasks that are tensors; it returns the mean query loss."""

@@ -21,8 +21,8 @@ from typing import Any
 
 import jax
 
-from comparison.processes import PeerError
-from report import (
+from benchmarks.peers.processes import PeerError
+from benchmarks.harness.report import (
     environment,
     make_output_folder,
     positive,
@@ -32,12 +32,12 @@ from report import (
     write_json,
     write_text,
 )
-from spreading.figure import draw
-from spreading.measure import Load, measure_batches, measure_groups, powers_of_four, turns
-from spreading.networks import NETWORKS, work_of
-from spreading.paper import Machine, Work
-from spreading.results import make_tables, on_paper
-from spreading.training import WORKLOADS
+from benchmarks.scaling.figure import draw
+from benchmarks.scaling.measure import Load, measure_batches, measure_groups, powers_of_four, turns
+from benchmarks.scaling.networks import NETWORKS, work_of
+from benchmarks.scaling.paper import Machine, Work
+from benchmarks.scaling.results import make_tables, on_paper
+from benchmarks.scaling.training import WORKLOADS
 
 PARTS = ("devices", "processes", "batches", "paper")
 LOADS = {"sine": Load(32, 64), "conv4": Load(1, 4), "tiny": Load(2, 4)}

@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spreading.measure import Record
-from spreading.networks import NETWORKS
-from spreading.paper import Machine, Work, efficiency
+from benchmarks.scaling.measure import Record
+from benchmarks.scaling.networks import NETWORKS
+from benchmarks.scaling.paper import Machine, Work, efficiency
 
 STYLES = {"weak": "o-", "strong": "s--"}
 

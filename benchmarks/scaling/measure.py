@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from convolutions.timing import take_turns
-from spreading.processes import Group, ask_all, start_group
-from spreading.training import Program, compile_program, timed
+from benchmarks.convolution.timing import take_turns
+from benchmarks.scaling.processes import Group, ask_all, start_group
+from benchmarks.scaling.training import Program, compile_program, timed
 
 Record = dict[str, Any]
 Tell = Callable[[str], None]

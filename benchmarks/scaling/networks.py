@@ -10,8 +10,8 @@ from flax.traverse_util import flatten_dict
 
 import jax_meta
 from jax_meta import LossFn, Task
-from jax_meta.models import MLP, Conv4, ResNet12
-from spreading.paper import Work
+from jax_meta.networks.models import MLP, Conv4, ResNet12
+from benchmarks.scaling.paper import Work
 
 
 class Network(NamedTuple):

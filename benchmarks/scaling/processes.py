@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from comparison.peer import Entry
-from comparison.processes import Machine, Worker, ask, receive, start_process, stop
+from benchmarks.peers.peer import Entry
+from benchmarks.peers.processes import Machine, Worker, ask, receive, start_process, stop
 
 Group = list[Worker]
 MACHINE = Machine("cpu", os.cpu_count() or 1, 600.0)
-ENTRY = Entry("jax_meta", "spreading.worker", "jax-meta", "ours")
+ENTRY = Entry("jax_meta", "benchmarks.scaling.worker", "jax-meta", "ours")
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def start(processes: int, process: int, address: str, devices: int, folder: Path
     """Starts one process of a group; in the end kills it."""
     order = {"processes": processes, "process": process, "address": address, "devices": devices}
     log = folder / f"{processes} processes of {devices} devices, {process}.log"
-    started = start_process("spreading.worker", order, log, MACHINE)
+    started = start_process("benchmarks.scaling.worker", order, log, MACHINE)
     try:
         yield Worker(started, ENTRY, log, MACHINE, "cpu", 0.0)
     finally:

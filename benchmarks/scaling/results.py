@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from report import markdown_table
-from spreading.measure import Record
-from spreading.networks import NETWORKS
-from spreading.paper import Machine, Work, efficiency, most_devices, reduction_seconds, step_seconds
+from benchmarks.harness.report import markdown_table
+from benchmarks.scaling.measure import Record
+from benchmarks.scaling.networks import NETWORKS
+from benchmarks.scaling.paper import Machine, Work, efficiency, most_devices, reduction_seconds, step_seconds
 
 
 def on_paper(machine: Machine, works: Mapping[str, Work], tasks: Sequence[int], devices: Sequence[int]) -> list[Record]:

@@ -10,10 +10,10 @@ import optax
 from jax.sharding import Mesh
 
 import jax_meta
-from comparison.jax_peers import initial_weights, model, our_sampler, to_params
-from comparison.workloads import OUTER_LEARNING_RATE, Workload, conv4, sine
+from benchmarks.peers.jax_peers import initial_weights, model, our_sampler, to_params
+from benchmarks.peers.workloads import OUTER_LEARNING_RATE, Workload, conv4, sine
 from jax_meta.devices import replicate
-from spreading.collectives import collective_bytes
+from benchmarks.scaling.collectives import collective_bytes
 
 WORKLOADS: dict[str, Callable[[int], Workload]] = {
     "sine": lambda tasks: sine(tasks, 1),
@@ -55,7 +55,7 @@ def compile_program(name: str, num_tasks: int, mesh: Mesh | None) -> Program:
 
     @jax.jit
     def fit(sample_tasks, state):
-        return jax_meta.fit(learner, outer, sample_tasks, state, num_steps=STEPS[name], **options)
+        return jax_meta.fit(learner, outer, sample_tasks, state, num_meta_steps=STEPS[name], **options)
 
     start = time.perf_counter()
     compiled = fit.lower(sample_tasks, state).compile()

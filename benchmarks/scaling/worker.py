@@ -1,4 +1,4 @@
-"""One process of a group, which does what it is told in lines of JSON: `python -m spreading.worker ORDER`.
+"""One process of a group, which does what it is told in lines of JSON: `python -m benchmarks.scaling.worker ORDER`.
 
 `ORDER` is JSON: the number of processes, this one's place among them, their address, and the CPU devices of each. The
 first answer is `{"device": ...}`; then `{"do": "build", "workload": name, "tasks": n}` and `{"do": "run", "workload":
@@ -14,8 +14,8 @@ from typing import Any
 
 import jax
 
-from comparison.worker import answer
-from spreading.training import Program, compile_program, make_mesh, timed
+from benchmarks.peers.worker import answer
+from benchmarks.scaling.training import Program, compile_program, make_mesh, timed
 
 TIMEOUT = 30
 """Seconds after which a process that no longer answers ends the others."""

@@ -26,12 +26,12 @@ import numpy as np
 from rich.progress import Progress, TaskID
 
 from jax_meta.runs import progress as progress_of_run
-from report import environment, make_output_folder, positive, progress_bars, write_json, write_text
-from sines import methods as sine_methods
-from sines.figures import FIGURES, Draw, Scene, make_scene
-from sines.methods import Method, Outcome
-from sines.protocol import PROTOCOLS, Protocol, make_test_tasks, make_training_set, quick
-from sines.results import describe_outcome, differences, results_table
+from benchmarks.harness.report import environment, make_output_folder, positive, progress_bars, write_json, write_text
+from benchmarks.sinusoid import methods as sine_methods
+from benchmarks.sinusoid.figures import FIGURES, Draw, Scene, make_scene
+from benchmarks.sinusoid.methods import Method, Outcome
+from benchmarks.sinusoid.protocol import PROTOCOLS, Protocol, make_test_tasks, make_training_set, quick
+from benchmarks.sinusoid.results import describe_outcome, differences, results_table
 
 METHODS = tuple(sine_methods.methods(PROTOCOLS["post"]))
 

@@ -13,9 +13,9 @@ import jax_meta
 from jax_meta import Task
 from jax_meta.plots import plot_fit, plot_learning_curve
 from jax_meta.tasks import sinusoid
-from sines import geometry
-from sines.methods import LOSS_FN, MODEL, Outcome
-from sines.protocol import Protocol
+from benchmarks.sinusoid import geometry
+from benchmarks.sinusoid.methods import LOSS_FN, MODEL, Outcome
+from benchmarks.sinusoid.protocol import Protocol
 
 FIT_STEPS = (0, 1, 10)
 TRANSFER_FIT_LEARNING_RATE = 0.02  # the post's choice for this one figure

@@ -13,7 +13,7 @@ import optax
 import jax_meta
 from jax_meta import LossFn, MetaLearner, Task, TrainState
 from jax_meta.runs.progress import Report
-from sines.protocol import Protocol, TrainingSet, task_stream
+from benchmarks.sinusoid.protocol import Protocol, TrainingSet, task_stream
 
 MODEL = jax_meta.models.MLP()
 LOSS_FN = jax_meta.regression(MODEL.apply)
@@ -129,7 +129,7 @@ def train(
         method.optimizer,
         stream,  # type: ignore[arg-type] # which `fit` above alone calls
         states,
-        num_steps=method.steps,
+        num_meta_steps=method.steps,
         num_tasks=protocol.num_tasks,
         record_every=part,
         name=method.label,

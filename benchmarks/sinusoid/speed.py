@@ -17,9 +17,9 @@ from typing import Any
 import jax
 
 import jax_meta
-from report import environment, make_output_folder, markdown_table, positive, rounded, write_json, write_text
-from sines.methods import Method, initial_states, methods
-from sines.protocol import PROTOCOLS, make_training_set, task_stream
+from benchmarks.harness.report import environment, make_output_folder, markdown_table, positive, rounded, write_json, write_text
+from benchmarks.sinusoid.methods import Method, initial_states, methods
+from benchmarks.sinusoid.protocol import PROTOCOLS, make_training_set, task_stream
 
 COMPARED = ("maml", "fomaml", "reptile")
 

@@ -17,10 +17,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from report import environment, make_output_folder, positive, positive_number, write_json, write_text
-from sweeping.networks import Grid, evaluate_network, make_grid, over_grid, train_network
-from sweeping.results import describe_grid, draw, table
-from sweeping.throughput import compare_throughput
+from benchmarks.harness.report import environment, make_output_folder, positive, positive_number, write_json, write_text
+from benchmarks.sweep.networks import Grid, evaluate_network, make_grid, over_grid, train_network
+from benchmarks.sweep.results import describe_grid, draw, table
+from benchmarks.sweep.throughput import compare_throughput
 
 NUM_TASKS = 4
 TEST_TASKS = 1_000

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import jax_meta
-from report import markdown_table, rounded
-from sweeping.networks import Grid
+from benchmarks.harness.report import markdown_table, rounded
+from benchmarks.sweep.networks import Grid
 
 SHOWN_STEPS = (0, 1, 5, 10)
 DRAWN_STEPS = (1, 5, 10)

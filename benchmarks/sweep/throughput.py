@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from convolutions.timing import take_turns
-from report import rounded
-from sweeping.networks import Grid, over_grid, train_network
+from benchmarks.convolution.timing import take_turns
+from benchmarks.harness.report import rounded
+from benchmarks.sweep.networks import Grid, over_grid, train_network
 
 COMPARED_STEPS = 10
 """Meta-steps whose losses are compared: rounding grows with every further one."""

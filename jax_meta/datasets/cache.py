@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jax_meta.tasks.images import ClassImages
+from jax_meta.datasets.images import ClassImages
 from jax_meta.whole_files import whole_file
 
 MAGIC = b"jax_meta images 1\n"

@@ -14,12 +14,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from jax_meta.checks import check_choice
-from jax_meta.tasks.archives import read_tar
-from jax_meta.tasks.cache import cached
-from jax_meta.tasks.download import download as fetch
-from jax_meta.tasks.images import ClassImages, Splits, published_split
-from jax_meta.tasks.pickled_arrays import as_array
-from jax_meta.tasks.pickles import load_arrays
+from jax_meta.datasets.archives import read_tar
+from jax_meta.datasets.cache import cached
+from jax_meta.datasets.download import download as fetch
+from jax_meta.datasets.images import ClassImages, Splits, published_split
+from jax_meta.datasets.pickled_arrays import as_array
+from jax_meta.datasets.pickles import load_arrays
 
 Split = Literal["cifar_fs", "fc100"]
 

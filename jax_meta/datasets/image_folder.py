@@ -10,8 +10,8 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 
-from jax_meta.tasks.cache import cached
-from jax_meta.tasks.images import ClassImages
+from jax_meta.datasets.cache import cached
+from jax_meta.datasets.images import ClassImages
 
 Size = int | tuple[int, int] | None
 """The side of a square, (height, width), or None for the size the images have."""

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from jax_meta.tasks.archives import ALWAYS_ALLOWED, MOST_EXPANSION, read_arrays
-from jax_meta.tasks.cache import cached
-from jax_meta.tasks.image_folder import decode
-from jax_meta.tasks.images import ClassImages, Splits
-from jax_meta.tasks.pickled_arrays import as_array
-from jax_meta.tasks.pickles import load_arrays
+from jax_meta.datasets.archives import ALWAYS_ALLOWED, MOST_EXPANSION, read_arrays
+from jax_meta.datasets.cache import cached
+from jax_meta.datasets.image_folder import decode
+from jax_meta.datasets.images import ClassImages, Splits
+from jax_meta.datasets.pickled_arrays import as_array
+from jax_meta.datasets.pickles import load_arrays
 
 FORMS = ("{}.csv", "mini-imagenet-cache-{}.pkl", "mini-imagenet-{}.npz", "{}.npz")
 """How the three files of each form are called, in the order in which they are looked for."""

@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.progress import track
 
 from jax_meta.checks import check_choice
-from jax_meta.tasks.archives import read_member
-from jax_meta.tasks.cache import cached
-from jax_meta.tasks.download import download as fetch
-from jax_meta.tasks.images import ClassImages, Splits, published_split, select
+from jax_meta.datasets.archives import read_member
+from jax_meta.datasets.cache import cached
+from jax_meta.datasets.download import download as fetch
+from jax_meta.datasets.images import ClassImages, Splits, published_split, select
 
 Split = Literal["maml", "vinyals"]
 Resample = Literal["lanczos", "nearest"]

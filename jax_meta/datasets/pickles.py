@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from jax_meta.tasks.pickled_arrays import STAND_INS, PickledArray, PickledDtype, set_items
+from jax_meta.datasets.pickled_arrays import STAND_INS, PickledArray, PickledDtype, set_items
 
 OPCODES = """
     PROTO FRAME STOP MARK POP POP_MARK DUP BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL

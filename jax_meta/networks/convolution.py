@@ -11,9 +11,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jax_meta import convolution_cpu
-from jax_meta.convolution_cpu import Geometry
-from jax_meta.trilinear import make_form
+from jax_meta.networks import convolution_cpu
+from jax_meta.networks.convolution_cpu import Geometry
+from jax_meta.networks.trilinear import make_form
 
 ROLES = ("images", "kernel", "outputs")
 

@@ -8,7 +8,7 @@ the kernel. Here the transpose is written down first, and the whole meta-step ta
 import jax
 import jax.numpy as jnp
 
-from jax_meta.trilinear import make_form
+from jax_meta.networks.trilinear import make_form
 
 ROLES = ("inputs", "kernel", "outputs")
 PRODUCTS = {"outputs": "ei,io->eo", "inputs": "io,eo->ei", "kernel": "ei,eo->io"}

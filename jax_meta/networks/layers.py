@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_meta.convolution import convolution
-from jax_meta.dense import dense
+from jax_meta.networks.convolution import convolution
+from jax_meta.networks.dense import dense
 
 WINDOW_POSITIONS = np.arange(4, dtype=np.int8).reshape(2, 1, 2, 1)
 

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 
 from jax_meta.base import PyTree
-from jax_meta.layers import BatchNorm, Convolution, Dense, batch_statistics, max_pool
+from jax_meta.networks.layers import BatchNorm, Convolution, Dense, batch_statistics, max_pool
 
 
 def uniform_fan_in(fan_in: int) -> Callable[..., jax.Array]:

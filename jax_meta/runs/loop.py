@@ -29,7 +29,7 @@ Validate = Callable[[Params], Mapping[str, Any]]
 class Plan(NamedTuple):
     """When what happens, in meta-steps; every boundary is a multiple of `record_every`, or the end."""
 
-    num_steps: int
+    num_meta_steps: int
     record_every: int
     validate_every: int
     save_seconds: float
@@ -41,7 +41,7 @@ def train(
     sample_tasks: Sampler,
     state: TrainState,
     *,
-    num_steps: int,
+    num_meta_steps: int,
     num_tasks: int = 1,
     task_batch_size: int | None = None,
     mesh: Mesh | None = None,
@@ -59,7 +59,7 @@ def train(
     report: Report | None = None,
     fit: Callable[..., tuple[TrainState, Metrics]] = fit_unchecked,
 ) -> tuple[TrainState, list[Record]]:
-    """Meta-trains up to meta-step `num_steps`, in parts, each one compiled call of `fit`; what is done is never lost.
+    """Meta-trains up to meta-step `num_meta_steps`, in parts, each one compiled call of `fit`; what is done is never lost.
 
     Between the parts it shows progress, writes metrics, validates and saves. The same call again goes on from the
     newest checkpoint in `folder`, and ends in the very parameters and metrics, bit for bit, of a run that was never
@@ -73,7 +73,7 @@ def train(
         optimizer: the outer optimizer.
         sample_tasks: as in `jax_meta.fit`.
         state: from `jax_meta.init`; where the folder has a checkpoint, that takes its place.
-        num_steps: the meta-step to reach. A finished run goes on when a later call asks for more.
+        num_meta_steps: the meta-step to reach. A finished run goes on when a later call asks for more.
         num_tasks: tasks a meta-step. Default: 1.
         task_batch_size: as in `jax_meta.meta_gradient`.
         mesh: as in `jax_meta.fit`. It may span the devices of several processes, all of which call `train`: the first
@@ -82,7 +82,7 @@ def train(
         folder: of this run alone; made if missing. Default: nothing is written.
         settings: what else makes this run this run, such as a protocol, as JSON holds it. A folder whose run differs in
             these, in the learner, the shapes or the key is refused.
-        record_every: meta-steps a part; their mean metrics are one record. Default: a 200th of `num_steps`, at least 1.
+        record_every: meta-steps a part; their mean metrics are one record. Default: a 200th of `num_meta_steps`, at least 1.
         validate: `(params) -> {name: scalar}`, recorded as `val_<name>`. Default: none.
         validate_every: meta-steps between validations, a multiple of `record_every`; the end is validated, too.
             Default: ten records.
@@ -107,7 +107,7 @@ def train(
             is saved in `folder/last_finite`.
         OSError: if the folder is in use or cannot be written; what was saved before stays.
     """
-    plan = make_plan(num_steps, record_every, validate_every if validate else None, save_seconds)
+    plan = make_plan(num_meta_steps, record_every, validate_every if validate else None, save_seconds)
     if keep < 1:
         raise ValueError(f"keep must be 1 or more, got {keep}.")
     failure.check_policy(non_finite, state)
@@ -116,7 +116,7 @@ def train(
 
     def take(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
         options = {"num_tasks": num_tasks, "task_batch_size": task_batch_size, "mesh": mesh}
-        return fit(learner, optimizer, sample_tasks, state, num_steps=count, **options)
+        return fit(learner, optimizer, sample_tasks, state, num_meta_steps=count, **options)
 
     def advance(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
         following, history = jax.block_until_ready(take(state, count))
@@ -149,9 +149,9 @@ def run(
     """The loop: the state that it reached, and the signal that ended it early, or 0."""
     state = files.resume(state)
     saved = time.monotonic()
-    tell(Progress(step_of(state), plan.num_steps, 0.0, files.records[-1] if files.records else {}))
-    while (begin := step_of(state)) < plan.num_steps:
-        target = min(plan.num_steps, (begin // plan.record_every + 1) * plan.record_every)
+    tell(Progress(step_of(state), plan.num_meta_steps, 0.0, files.records[-1] if files.records else {}))
+    while (begin := step_of(state)) < plan.num_meta_steps:
+        target = min(plan.num_meta_steps, (begin // plan.record_every + 1) * plan.record_every)
         start = time.monotonic()
         state, history = advance(state, target - begin)
         speed = (target - begin) / (time.monotonic() - start)
@@ -162,7 +162,7 @@ def run(
         if signal or is_late or is_validated(plan, target):
             files.save(state, score)
             saved = time.monotonic()
-        tell(Progress(target, plan.num_steps, speed, record))
+        tell(Progress(target, plan.num_meta_steps, speed, record))
         if signal:
             return state, int(signal)
     return state, 0
@@ -190,13 +190,13 @@ def name_of(learner: MetaLearner) -> str:
 
 def is_validated(plan: Plan, step: int) -> bool:
     """Whether a meta-step is one for validation and a checkpoint: every so many, and the last."""
-    return step % plan.validate_every == 0 or step == plan.num_steps
+    return step % plan.validate_every == 0 or step == plan.num_meta_steps
 
 
-def make_plan(num_steps: int, record_every: int | None, validate_every: int | None, save_seconds: float) -> Plan:
+def make_plan(num_meta_steps: int, record_every: int | None, validate_every: int | None, save_seconds: float) -> Plan:
     """The plan, with its defaults; raises ValueError for what does not fit together."""
-    check_num_steps(num_steps)
-    record_every = max(1, num_steps // 200) if record_every is None else record_every
+    check_num_steps(num_meta_steps, "num_meta_steps")
+    record_every = max(1, num_meta_steps // 200) if record_every is None else record_every
     validate_every = 10 * record_every if validate_every is None else validate_every
     if record_every < 1:
         raise ValueError(f"record_every must be 1 or more, got {record_every}.")
@@ -204,7 +204,7 @@ def make_plan(num_steps: int, record_every: int | None, validate_every: int | No
         raise ValueError(f"validate_every must be a multiple of record_every, {record_every}, got {validate_every}.")
     if not save_seconds >= 0:
         raise ValueError(f"save_seconds must be 0 or more, got {save_seconds}.")
-    return Plan(num_steps, record_every, validate_every, save_seconds)
+    return Plan(num_meta_steps, record_every, validate_every, save_seconds)
 
 
 def step_of(state: TrainState) -> int:

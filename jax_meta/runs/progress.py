@@ -19,13 +19,13 @@ class Progress(NamedTuple):
 
     Attributes:
         step: meta-steps taken.
-        num_steps: meta-steps in all.
+        num_meta_steps: meta-steps in all.
         steps_per_second: of the last part, validation and saving left out; 0.0 before the first.
         record: the newest line of metrics; empty before the first.
     """
 
     step: int
-    num_steps: int
+    num_meta_steps: int
     steps_per_second: float
     record: Record
 
@@ -48,7 +48,7 @@ def shown(name: str, report: Report | None) -> Iterator[Report]:
             def update(now: Progress) -> None:
                 latest.update(now.record)  # so that the last validation stays in sight
                 status = describe(now._replace(record=latest)) if now.steps_per_second else "compiles"
-                display.update(task, completed=now.step, total=now.num_steps, status=status)
+                display.update(task, completed=now.step, total=now.num_meta_steps, status=status)
 
             yield update
 
@@ -72,11 +72,11 @@ def printer(name: str) -> Report:
     def report(now: Progress) -> None:
         nonlocal last
         validated = any(metric.startswith("val_") for metric in now.record)
-        if not now.record or not (validated or now.step == now.num_steps or time.monotonic() - last > QUIET_SECONDS):
+        if not now.record or not (validated or now.step == now.num_meta_steps or time.monotonic() - last > QUIET_SECONDS):
             return
         last = time.monotonic()
-        left = (now.num_steps - now.step) / now.steps_per_second if now.steps_per_second else 0.0
-        print(f"{name}: {now.step:,} of {now.num_steps:,}, {describe(now)}, {left / 60:.1f} min left", flush=True)
+        left = (now.num_meta_steps - now.step) / now.steps_per_second if now.steps_per_second else 0.0
+        print(f"{name}: {now.step:,} of {now.num_meta_steps:,}, {describe(now)}, {left / 60:.1f} min left", flush=True)
 
     return report
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, get_args
 import flax.linen as nn
 import optax
 
-from jax_meta import models
+from jax_meta.networks import models
 from jax_meta.algorithms.imaml import imaml
 from jax_meta.algorithms.maml import fomaml, maml
 from jax_meta.algorithms.meta_sgd import meta_sgd

@@ -12,7 +12,7 @@ import numpy as np
 
 from jax_meta.base import Sampler, Task
 from jax_meta.checks import check_choice
-from jax_meta.tasks.images import ClassImages
+from jax_meta.datasets.images import ClassImages
 
 Rotations = Literal["none", "random", "classes"]
 Prepare = Callable[[jax.Array], jax.Array]
@@ -169,5 +169,5 @@ def check_episodes(data: ClassImages, *, ways: int, shots: int, queries: int, ro
         scarce = int(counts.argmin())
         raise ValueError(
             f"{shots} shots and {queries} queries need {shots + queries} images of a class, and {data.names[scarce]!r} "
-            f"has {counts[scarce]}: choose fewer, or leave out such classes with jax_meta.tasks.select."
+            f"has {counts[scarce]}: choose fewer, or leave out such classes with jax_meta.datasets.select."
         )

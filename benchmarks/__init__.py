@@ -1,0 +1,1 @@
+"""What the project measures: one folder a question, each run as `python -m benchmarks.<question>`."""
