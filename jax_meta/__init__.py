@@ -24,11 +24,11 @@ from jax_meta.algorithms.reptile import ReptileParams, carried_reptile, carry_st
 from jax_meta.algorithms.transfer import transfer
 from jax_meta.base import LossFn, LossGradient, MetaLearner, Sampler, Task, TrainState
 from jax_meta.checks import check_finite
-from jax_meta.networks.convolution import convolution
 from jax_meta.evaluation import Estimate, estimate, evaluate, learning_curves, transduction
 from jax_meta.inner import adapt, balanced, shuffled
 from jax_meta.losses import classification, regression
 from jax_meta.networks import layers, models
+from jax_meta.networks.convolution import convolution
 from jax_meta.outer import fit, fit_tasks, init, meta_gradient, next_tasks, train_step
 from jax_meta.runs.checkpoints import load_state
 from jax_meta.runs.compilation import cache_compilation

@@ -1,6 +1,6 @@
 """How fast is second-order MAML through a convolutional network whose kernels differ from task to task?
 
-    python benchmarks/convolution_speed.py             about 6 minutes on two CPU cores
+    python -m benchmarks.convolution             about 6 minutes on two CPU cores
 
 Conv4-64 on 28 x 28 images, 4 tasks a meta-step, 5-way 1-shot, 75 queries a task, with 1 and with 5 inner steps. All
 variants take turns in one run, on the same tasks from the same parameters, and their meta-gradients are compared first.
@@ -22,8 +22,16 @@ import jax_meta
 from benchmarks.convolution.layers import measure_layers
 from benchmarks.convolution.peers import naive_loss, naive_meta_gradient, torch_meta_gradient
 from benchmarks.convolution.timing import Run, take_turns
+from benchmarks.harness.report import (
+    environment,
+    make_output_folder,
+    markdown_table,
+    positive,
+    rounded,
+    write_json,
+    write_text,
+)
 from jax_meta import Task
-from benchmarks.harness.report import environment, make_output_folder, markdown_table, positive, rounded, write_json, write_text
 
 WAYS, SHOTS, QUERIES, TASKS, SIZE, FILTERS = 5, 1, 15, 4, 28, 64
 LEARNING_RATE = 0.05

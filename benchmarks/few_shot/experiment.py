@@ -10,8 +10,8 @@ import optax
 import jax_meta
 from benchmarks.few_shot.protocol import Protocol
 from jax_meta import LossFn, MetaLearner, Sampler
-from jax_meta.evaluation import Measure
 from jax_meta.datasets import Splits
+from jax_meta.evaluation import Measure
 
 ALGORITHMS = {
     "maml": jax_meta.maml,

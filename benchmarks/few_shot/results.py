@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.few_shot.protocol import Protocol
+from benchmarks.harness.report import environment, markdown_table, rounded, write_json, write_text
 from jax_meta import estimate
 from jax_meta.plots import plot_learning_curve
 from jax_meta.runs.plot import plot_line
 from jax_meta.runs.records import columns
-from benchmarks.harness.report import environment, markdown_table, rounded, write_json, write_text
 
 PUBLISHED = {
     ("omniglot", "maml"): {(5, 1): "98.7 ± 0.4", (5, 5): "99.9 ± 0.1", (20, 1): "95.8 ± 0.3", (20, 5): "98.9 ± 0.2"},

@@ -9,8 +9,8 @@ import numpy as np
 
 import jax_meta
 from benchmarks.few_shot.experiment import Experiment
-from jax_meta import TrainState
 from benchmarks.harness.report import progress_bars
+from jax_meta import TrainState
 
 PART = 50
 """At most so many meta-steps in one compiled call."""

@@ -1,6 +1,6 @@
 """How a meta-step's time grows with tasks, inner steps, shots and width, and what a meta-step is made of.
 
-    python benchmarks/growth.py                    about four minutes on two CPU cores
+    python -m benchmarks.growth                    about four minutes on two CPU cores
 
 Second-order MAML of the sine network through `jax_meta.fit`. One quantity is varied at a time, around 4 tasks, 1 inner
 step, 10 shots and width 40; each scan gets an exponent, fitted by least squares in the logarithms. Then a meta-step is

@@ -1,6 +1,6 @@
 """How much memory does a second-order meta-gradient need, and what does it cost in time to need less?
 
-    python benchmarks/memory.py                        about 25 minutes on two CPU cores
+    python -m benchmarks.memory                        about 25 minutes on two CPU cores
 
 Conv4-64 on 28 x 28 images, 4 tasks, 5 ways, 1 shot, 15 queries a class, SGD, float32: what the process has resident at
 its peak, and what the compiled program needs beside arguments and results, against inner steps; the latter also against
@@ -24,14 +24,14 @@ import jax
 import numpy as np
 from rich.progress import Progress
 
-from benchmarks.peers.jax_peers import initial_weights
-from benchmarks.peers.processes import Machine
-from benchmarks.peers.workloads import Workload, conv4, save_problem, task_source
+from benchmarks.harness.report import environment, make_output_folder, positive, progress_bars, write_json, write_text
 from benchmarks.memory.figure import draw
 from benchmarks.memory.measure import TOLERANCE, Record, Tell, measure, measure_compiled
 from benchmarks.memory.results import PEER_STEPS, mark, tables, tidy
 from benchmarks.memory.variants import VARIANTS, Variant, perceptron
-from benchmarks.harness.report import environment, make_output_folder, positive, progress_bars, write_json, write_text
+from benchmarks.peers.jax_peers import initial_weights
+from benchmarks.peers.processes import Machine
+from benchmarks.peers.workloads import Workload, conv4, save_problem, task_source
 
 
 class Plan(NamedTuple):

@@ -11,12 +11,12 @@ import optax
 from flax.traverse_util import flatten_dict
 
 import jax_meta
+from benchmarks.convolution.peers import naive_loss, naive_meta_gradient
+from benchmarks.memory.program import Build, Program
 from benchmarks.peers.jax_peers import model, to_params
 from benchmarks.peers.workloads import Workload, load_problem
-from benchmarks.convolution.peers import naive_loss, naive_meta_gradient
 from jax_meta import Task
 from jax_meta.memory import Remat
-from benchmarks.memory.program import Build, Program
 
 
 def ours(

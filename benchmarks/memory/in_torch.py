@@ -6,10 +6,10 @@ from typing import Any
 
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from benchmarks.memory.program import Build, Gradient, Program
 from benchmarks.peers.peer import PEERS
 from benchmarks.peers.torch_models import from_torch, layer_order
 from benchmarks.peers.workloads import Workload, load_problem
-from benchmarks.memory.program import Build, Gradient, Program
 
 
 def peer(workload: dict[str, Any], problem: str, *, name: str) -> Build:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.measure import reporting
-from benchmarks.peers.processes import Machine, PeerError, Worker, ask
 from benchmarks.memory.processes import start
 from benchmarks.memory.variants import Variant
+from benchmarks.peers.measure import reporting
+from benchmarks.peers.processes import Machine, PeerError, Worker, ask
 
 Record = dict[str, Any]
 Tell = Callable[[str], None]

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.harness.report import markdown_table, rounded
 from benchmarks.memory.measure import Record
 from benchmarks.memory.variants import DEFAULT, Variant
-from benchmarks.harness.report import markdown_table, rounded
 
 BySteps = Mapping[int, Mapping[str, Record]]
 """Inner steps, then variant."""

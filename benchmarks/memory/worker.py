@@ -1,4 +1,4 @@
-"""One variant in a process of its own, which does what it is told in lines of JSON: `python -m benchmarks.memory.worker`.
+"""One variant in a process of its own, told what to do in lines of JSON: `python -m benchmarks.memory.worker`.
 
 `{"do": "build", "make": "module:function", "arguments": {...}}` makes a program, and `{"do": "run", "save": path or
 null}` runs it and writes its gradient to an npz file. Each is answered with what it took, or with `{"missing": ...}` or
@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.worker import answer
 from benchmarks.memory.program import Program
 from benchmarks.memory.resident import forget_peak, peak, resident
+from benchmarks.peers.worker import answer
 
 
 def main() -> None:

@@ -1,1 +1,1 @@
-"""The same meta-training in other libraries, each in its own process: what `benchmarks/peers.py` runs."""
+"""The same meta-training in other libraries, each in its own process: what `benchmarks.peers` runs."""

@@ -1,6 +1,6 @@
 """The same meta-training side by side: `jax_meta`, plain JAX, PyTorch and its meta-learning libraries.
 
-    python benchmarks/peers.py                         about 45 minutes on two CPU cores
+    python -m benchmarks.peers                         about 45 minutes on two CPU cores
 
 A meta-step draws its tasks, takes MAML's meta-gradient, of second or first order, and updates with Adam. Each peer
 works in a process of its own, with as many threads as the others, and as its own documentation writes it. First all
@@ -20,13 +20,13 @@ from pathlib import Path
 
 import jax
 
+from benchmarks.harness.report import make_output_folder, positive, positive_number, progress_bars
 from benchmarks.peers.jax_peers import initial_weights
 from benchmarks.peers.measure import Record, measure
 from benchmarks.peers.peer import PEERS, Entry
 from benchmarks.peers.processes import Machine
 from benchmarks.peers.results import write_results
 from benchmarks.peers.workloads import WORKLOADS
-from benchmarks.harness.report import make_output_folder, positive, positive_number, progress_bars
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -12,9 +12,9 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 import jax_meta
+from benchmarks.convolution.peers import naive_loss, naive_value_and_gradient
 from benchmarks.peers.peer import Peer
 from benchmarks.peers.workloads import OUTER_LEARNING_RATE, Tasks, Weights, Workload, random_images, task_source
-from benchmarks.convolution.peers import naive_loss, naive_value_and_gradient
 from jax_meta import Task
 
 Draw = Callable[[jax.Array], Task]

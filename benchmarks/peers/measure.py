@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.harness.report import rounded
 from benchmarks.peers.peer import Entry
 from benchmarks.peers.processes import Machine, PeerError, Worker, ask, start_worker
 from benchmarks.peers.workloads import Weights, Workload, save_problem, task_source
-from benchmarks.harness.report import rounded
 
 TOLERANCES = {"mlp": (1e-4, 1e-4), "conv4": (1e-4, 1e-2)}
 """The largest relative differences of the first and of the second meta-step's losses, by model.

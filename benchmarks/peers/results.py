@@ -1,4 +1,4 @@
-"""The tables, the file of results and the figure of `benchmarks/peers.py`."""
+"""The tables, the file of results and the figure of `benchmarks.peers`."""
 
 import importlib.metadata
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.harness.report import environment, markdown_table, rounded, write_json, write_text
 from benchmarks.peers.measure import Record, ratio
 from benchmarks.peers.peer import Entry
-from benchmarks.harness.report import environment, markdown_table, rounded, write_json, write_text
 
 Records = Mapping[str, Mapping[str, Record]]
 """Workload, then peer."""

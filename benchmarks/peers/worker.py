@@ -1,4 +1,4 @@
-"""One peer in a process of its own, which does what it is told in lines of JSON: `python -m benchmarks.peers.worker ORDER`.
+"""One peer in a process of its own, told what to do in lines of JSON: `python -m benchmarks.peers.worker ORDER`.
 
 `ORDER` is JSON: the peer's `make`, the workload, the npz file with the problem, the number of threads and the device.
 The first answer is `{"device": ...}`; `{"do": "losses"}` and `{"do": "run", "steps": n}` are answered with the seconds

@@ -1,8 +1,8 @@
 """How meta-steps scale over devices: measured on CPU devices, processes or a GPU, and on paper.
 
-    python benchmarks/scaling.py                   about five minutes on two CPU cores
-    python benchmarks/scaling.py --workloads sine --repeats 3 --seconds 0.2           about two minutes
-    python benchmarks/scaling.py --parts paper --flop-rate 1e14 --bandwidth 1e11      seconds
+    python -m benchmarks.scaling                   about five minutes on two CPU cores
+    python -m benchmarks.scaling --workloads sine --repeats 3 --seconds 0.2           about two minutes
+    python -m benchmarks.scaling --parts paper --flop-rate 1e14 --bandwidth 1e11      seconds
 
 On CPU, second-order MAML through `jax_meta.fit` runs on 1, 2, 4, 8 devices of one process, and in 1, 2, 4 processes of
 one device each, which talk over the loopback address: with as many tasks on every device (weak scaling), and with as
@@ -21,7 +21,6 @@ from typing import Any
 
 import jax
 
-from benchmarks.peers.processes import PeerError
 from benchmarks.harness.report import (
     environment,
     make_output_folder,
@@ -32,6 +31,7 @@ from benchmarks.harness.report import (
     write_json,
     write_text,
 )
+from benchmarks.peers.processes import PeerError
 from benchmarks.scaling.figure import draw
 from benchmarks.scaling.measure import Load, measure_batches, measure_groups, powers_of_four, turns
 from benchmarks.scaling.networks import NETWORKS, work_of

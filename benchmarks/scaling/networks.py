@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
 import jax_meta
+from benchmarks.scaling.paper import Work
 from jax_meta import LossFn, Task
 from jax_meta.networks.models import MLP, Conv4, ResNet12
-from benchmarks.scaling.paper import Work
 
 
 class Network(NamedTuple):

@@ -12,8 +12,8 @@ from jax.sharding import Mesh
 import jax_meta
 from benchmarks.peers.jax_peers import initial_weights, model, our_sampler, to_params
 from benchmarks.peers.workloads import OUTER_LEARNING_RATE, Workload, conv4, sine
-from jax_meta.devices import replicate
 from benchmarks.scaling.collectives import collective_bytes
+from jax_meta.devices import replicate
 
 WORKLOADS: dict[str, Callable[[int], Workload]] = {
     "sine": lambda tasks: sine(tasks, 1),

@@ -1,1 +1,1 @@
-"""What benchmarks/sinusoid.py and benchmarks/sinusoid_speed.py are made of: protocol, methods, results, figures."""
+"""What benchmarks.sinusoid and benchmarks.sinusoid.speed are made of: protocol, methods, results, figures."""

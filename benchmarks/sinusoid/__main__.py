@@ -1,9 +1,9 @@
 """The post "Paper repro: Deep Metalearning using MAML and Reptile", whole: every figure and number, by one command.
 
-    python benchmarks/sinusoid.py                      the post's protocol, five seeds of each method
-    python benchmarks/sinusoid.py --seeds 50           enough seeds to tell the methods apart
-    python benchmarks/sinusoid.py --protocol maml      the MAML paper's protocol, with its Table 2
-    python benchmarks/sinusoid.py --quick              seconds, for a first look
+    python -m benchmarks.sinusoid                      the post's protocol, five seeds of each method
+    python -m benchmarks.sinusoid --seeds 50           enough seeds to tell the methods apart
+    python -m benchmarks.sinusoid --protocol maml      the MAML paper's protocol, with its Table 2
+    python -m benchmarks.sinusoid --quick              seconds, for a first look
 
 It writes results.json, table.md and the figures. Expected errors after 1 / 32 steps on the post's protocol, the means
 of 50 seeds: MAML 1.5 / 0.65, first-order MAML 2.4 / 1.2, Reptile 1.9 / 0.6. Single seeds of MAML differ from these by
@@ -25,13 +25,13 @@ import jax
 import numpy as np
 from rich.progress import Progress, TaskID
 
-from jax_meta.runs import progress as progress_of_run
 from benchmarks.harness.report import environment, make_output_folder, positive, progress_bars, write_json, write_text
 from benchmarks.sinusoid import methods as sine_methods
 from benchmarks.sinusoid.figures import FIGURES, Draw, Scene, make_scene
 from benchmarks.sinusoid.methods import Method, Outcome
 from benchmarks.sinusoid.protocol import PROTOCOLS, Protocol, make_test_tasks, make_training_set, quick
 from benchmarks.sinusoid.results import describe_outcome, differences, results_table
+from jax_meta.runs import progress as progress_of_run
 
 METHODS = tuple(sine_methods.methods(PROTOCOLS["post"]))
 

@@ -10,12 +10,12 @@ import optax
 from matplotlib.figure import Figure
 
 import jax_meta
-from jax_meta import Task
-from jax_meta.plots import plot_fit, plot_learning_curve
-from jax_meta.tasks import sinusoid
 from benchmarks.sinusoid import geometry
 from benchmarks.sinusoid.methods import LOSS_FN, MODEL, Outcome
 from benchmarks.sinusoid.protocol import Protocol
+from jax_meta import Task
+from jax_meta.plots import plot_fit, plot_learning_curve
+from jax_meta.tasks import sinusoid
 
 FIT_STEPS = (0, 1, 10)
 TRANSFER_FIT_LEARNING_RATE = 0.02  # the post's choice for this one figure

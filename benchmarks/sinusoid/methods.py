@@ -11,9 +11,9 @@ import numpy as np
 import optax
 
 import jax_meta
+from benchmarks.sinusoid.protocol import Protocol, TrainingSet, task_stream
 from jax_meta import LossFn, MetaLearner, Task, TrainState
 from jax_meta.runs.progress import Report
-from benchmarks.sinusoid.protocol import Protocol, TrainingSet, task_stream
 
 MODEL = jax_meta.models.MLP()
 LOSS_FN = jax_meta.regression(MODEL.apply)
@@ -119,9 +119,9 @@ def train(
     compiled = fit_tasks.lower(stream(0, part), states).compile()
     compile_seconds = time.perf_counter() - start
 
-    def fit(learner, optimizer, sample_tasks, states, *, num_steps, **options):
-        tasks = sample_tasks(int(states.step[0]), num_steps)
-        return (compiled if num_steps == part else fit_tasks)(tasks, states)
+    def fit(learner, optimizer, sample_tasks, states, *, num_meta_steps, **options):
+        tasks = sample_tasks(int(states.step[0]), num_meta_steps)
+        return (compiled if num_meta_steps == part else fit_tasks)(tasks, states)
 
     start = time.perf_counter()
     states, _ = jax_meta.train(

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from jax_meta import estimate
 from benchmarks.harness.report import markdown_table, rounded
 from benchmarks.sinusoid.methods import TABLE_STEPS, Method, Outcome
 from benchmarks.sinusoid.protocol import Protocol
+from jax_meta import estimate
 
 NOTEBOOK = {
     "Random": (4.505, 4.330, 4.167, 4.293, 4.348),

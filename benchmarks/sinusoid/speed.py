@@ -1,6 +1,6 @@
 """How long is a meta-step of each method? The ratios that the post claims, measured in one interleaved run.
 
-    python benchmarks/sinusoid_speed.py
+    python -m benchmarks.sinusoid.speed
 
 The post: first-order MAML is about 33% faster than MAML, and Reptile slightly faster. In its own notebook, measured,
 first-order takes 0.75 to 0.85 of MAML's time and Reptile with k = 3 is the slowest. Here, on 2 CPU cores, first-order
@@ -17,7 +17,15 @@ from typing import Any
 import jax
 
 import jax_meta
-from benchmarks.harness.report import environment, make_output_folder, markdown_table, positive, rounded, write_json, write_text
+from benchmarks.harness.report import (
+    environment,
+    make_output_folder,
+    markdown_table,
+    positive,
+    rounded,
+    write_json,
+    write_text,
+)
 from benchmarks.sinusoid.methods import Method, initial_states, methods
 from benchmarks.sinusoid.protocol import PROTOCOLS, make_training_set, task_stream
 

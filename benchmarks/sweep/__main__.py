@@ -1,7 +1,7 @@
 """Many runs at once: sine networks over seeds and step sizes, meta-trained by MAML in one compiled call.
 
-    python benchmarks/sweep.py                     about two minutes on two CPU cores
-    python benchmarks/sweep.py --seeds 128         1,024 networks, for a GPU
+    python -m benchmarks.sweep                     about two minutes on two CPU cores
+    python -m benchmarks.sweep --seeds 128         1,024 networks, for a GPU
 
 `jax_meta.fit` is mapped over seeds, outer learning rates and inner step sizes. Both rates are traced, so the same
 program trains any of them. Every network is then judged on the same 1,000 new sines after 0 to 10 inner steps of its

@@ -72,7 +72,9 @@ def train_network(
     learner = jax_meta.maml(LOSS_FN, optax.sgd(step_size), num_steps=1)
     outer = optax.adam(outer_learning_rate)
     state = jax_meta.init(learner, outer, initial_params(model_key), run_key)
-    state, history = jax_meta.fit(learner, outer, sinusoid.sample_tasks, state, num_meta_steps=steps, num_tasks=num_tasks)
+    state, history = jax_meta.fit(
+        learner, outer, sinusoid.sample_tasks, state, num_meta_steps=steps, num_tasks=num_tasks
+    )
     return state.params, history["loss"]
 
 

@@ -3,7 +3,7 @@
 XLA's CPU compiler hands an ordinary convolution to a library that ran at half the speed of its own Eigen kernels, and
 has no fast kernel at all where the operands' axes are in another order. So every convolution here is written with its
 axes in the one order that Eigen takes, and its rows are spread by 2: images and kernel dilated, strides and padding
-doubled. That is the same sum, term by term, and only Eigen accepts it. `benchmarks/convolution_speed.py` measures both.
+doubled. That is the same sum, term by term, and only Eigen accepts it. `benchmarks.convolution` measures both.
 """
 
 from collections.abc import Callable

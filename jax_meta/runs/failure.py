@@ -53,7 +53,9 @@ def is_finite(state: TrainState, history: Metrics, non_finite: str) -> bool:
     return metrics_finite and bool(all_finite(state.params))
 
 
-def find_failure(advance: Advance, state: TrainState, num_meta_steps: int, non_finite: str) -> tuple[TrainState, Metrics]:
+def find_failure(
+    advance: Advance, state: TrainState, num_meta_steps: int, non_finite: str
+) -> tuple[TrainState, Metrics]:
     """Takes the steps again one by one: the state before the first that fails, and what that step gave."""
     start = state
     history: Metrics = {}

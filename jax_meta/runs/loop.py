@@ -59,7 +59,7 @@ def train(
     report: Report | None = None,
     fit: Callable[..., tuple[TrainState, Metrics]] = fit_unchecked,
 ) -> tuple[TrainState, list[Record]]:
-    """Meta-trains up to meta-step `num_meta_steps`, in parts, each one compiled call of `fit`; what is done is never lost.
+    """Meta-trains up to meta-step `num_meta_steps`, in parts, each a compiled `fit`; what is done is never lost.
 
     Between the parts it shows progress, writes metrics, validates and saves. The same call again goes on from the
     newest checkpoint in `folder`, and ends in the very parameters and metrics, bit for bit, of a run that was never
@@ -82,7 +82,7 @@ def train(
         folder: of this run alone; made if missing. Default: nothing is written.
         settings: what else makes this run this run, such as a protocol, as JSON holds it. A folder whose run differs in
             these, in the learner, the shapes or the key is refused.
-        record_every: meta-steps a part; their mean metrics are one record. Default: a 200th of `num_meta_steps`, at least 1.
+        record_every: meta-steps a part; their mean metrics are one record. Default: a 200th of `num_meta_steps`.
         validate: `(params) -> {name: scalar}`, recorded as `val_<name>`. Default: none.
         validate_every: meta-steps between validations, a multiple of `record_every`; the end is validated, too.
             Default: ten records.

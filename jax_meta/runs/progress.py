@@ -72,7 +72,8 @@ def printer(name: str) -> Report:
     def report(now: Progress) -> None:
         nonlocal last
         validated = any(metric.startswith("val_") for metric in now.record)
-        if not now.record or not (validated or now.step == now.num_meta_steps or time.monotonic() - last > QUIET_SECONDS):
+        is_due = validated or now.step == now.num_meta_steps or time.monotonic() - last > QUIET_SECONDS
+        if not (now.record and is_due):
             return
         last = time.monotonic()
         left = (now.num_meta_steps - now.step) / now.steps_per_second if now.steps_per_second else 0.0

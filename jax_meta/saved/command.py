@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from jax_meta.datasets.archives import read_arrays
 from jax_meta.saved.files import LoadedModel, load_model
 from jax_meta.saved.names import MAX_STEPS
 from jax_meta.saved.settings import Settings, checked_input_shape
-from jax_meta.datasets.archives import read_arrays
 from jax_meta.whole_files import write_whole
 
 DESCRIPTION = """\

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, get_args
 import flax.linen as nn
 import optax
 
-from jax_meta.networks import models
 from jax_meta.algorithms.imaml import imaml
 from jax_meta.algorithms.maml import fomaml, maml
 from jax_meta.algorithms.meta_sgd import meta_sgd
@@ -21,6 +20,7 @@ from jax_meta.algorithms.transfer import transfer
 from jax_meta.inner import balanced, shuffled
 from jax_meta.losses import classification, regression
 from jax_meta.memory import Remat
+from jax_meta.networks import models
 
 Check = Callable[[str, Any], Any]
 """`(name, value) -> value` as a function takes it; raises ValueError for a value that it should not get."""

@@ -15,10 +15,10 @@ import optax
 import pytest
 
 import jax_meta
-from benchmarks.sinusoid import __main__ as sinusoid
-from jax_meta import Task
 from benchmarks.harness.report import make_output_folder, write_json
+from benchmarks.sinusoid import __main__ as sinusoid
 from benchmarks.sinusoid import geometry, methods, protocol, results
+from jax_meta import Task
 
 POST = protocol.PROTOCOLS["post"]
 SMALL = POST._replace(train_tasks=20, steps=60, test_tasks=7)
@@ -202,7 +202,18 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path):
-    command = [sys.executable, str(SCRIPT), "--methods", "random", "maml", "--seeds", "1", "--output", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.sinusoid",
+        "--methods",
+        "random",
+        "maml",
+        "--seeds",
+        "1",
+        "--output",
+        str(tmp_path),
+    ]
     process = subprocess.Popen(command, env={**os.environ, "JAX_ENABLE_X64": "0"}, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (tmp_path / "results.json").exists() and time.monotonic() < deadline:

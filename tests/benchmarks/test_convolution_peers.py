@@ -6,8 +6,8 @@ import optax
 import pytest
 from numpy.testing import assert_allclose
 
-import convolution_speed
 import jax_meta
+from benchmarks.convolution import __main__ as convolution_speed
 from benchmarks.convolution.layers import measure
 from benchmarks.convolution.peers import naive_loss, naive_meta_gradient, torch_meta_gradient
 from jax_meta import Task

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.growth import __main__ as growth
 import jax_meta
+from benchmarks.growth import __main__ as growth
 from benchmarks.growth import results, scaling, split, trace
 from benchmarks.growth.scaling import Setting
 from jax_meta.outer import step_keys

@@ -10,14 +10,14 @@ from numpy.testing import assert_allclose
 
 import jax_meta
 from benchmarks.memory import __main__ as memory
-import memory_programs
-from benchmarks.peers.peer import Entry
-from benchmarks.peers.processes import Machine
-from benchmarks.peers.workloads import conv4, load_problem
 from benchmarks.memory import in_jax, resident
 from benchmarks.memory.measure import measure, measure_compiled
 from benchmarks.memory.results import leanest, tables, times_of_default
 from benchmarks.memory.variants import VARIANTS, Variant, perceptron
+from benchmarks.peers.peer import Entry
+from benchmarks.peers.processes import Machine
+from benchmarks.peers.workloads import conv4, load_problem
+from tests.benchmarks import memory_programs
 
 MACHINE = Machine("cpu", 1, 60.0)
 TINY = conv4(2, 2, width=3, size=16, queries=2)
@@ -152,7 +152,7 @@ def test_programs_in_jax_compute_the_meta_gradient(name, problem, by_definition)
 
 def test_pytorch_computes_the_meta_gradient_without_jax(problem, by_definition, tmp_path):
     pytest.importorskip("torch")
-    alone = Variant(Entry("torch", "memory_programs:torch_alone", "torch", "eager"), {"name": "torch"})
+    alone = Variant(Entry("torch", "tests.benchmarks.memory_programs:torch_alone", "torch", "eager"), {"name": "torch"})
     told = measure({"torch": alone}, problem, machine=MACHINE, folder=tmp_path, repeats=1, seconds=1.0)["torch"]
     assert told["status"] == "measured"
     assert told["temporary_mib"] is None

@@ -10,10 +10,10 @@ import optax
 import pytest
 from numpy.testing import assert_allclose
 
-import convolution_speed
 import jax_meta
-from benchmarks.scaling import __main__ as scaling
+from benchmarks.convolution import __main__ as convolution_speed
 from benchmarks.peers.processes import PeerError
+from benchmarks.scaling import __main__ as scaling
 from benchmarks.scaling import measure, processes
 from benchmarks.scaling.collectives import collective_bytes
 from benchmarks.scaling.measure import Load, measure_batches, measure_groups, powers_of_four, turns

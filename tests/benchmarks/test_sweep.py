@@ -11,8 +11,8 @@ import pytest
 
 import jax_meta
 from benchmarks.sweep import __main__ as sweep
-from jax_meta.tasks import sinusoid
 from benchmarks.sweep import networks, results, throughput
+from jax_meta.tasks import sinusoid
 
 SAMPLE = sinusoid.sample_tasks
 RATES = ((1e-3, 1e-2), (0.01, 0.2, 0.01))

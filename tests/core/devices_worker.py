@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec  # noqa: E402
 
 import jax_meta  # noqa: E402
 from jax_meta.devices import spread  # noqa: E402
-from learners import sines  # noqa: E402
+from tests.learners import sines  # noqa: E402
 
 KEY = jax.random.key(0)
 PROBLEM = sines()

@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 import optax  # noqa: E402
 
 import jax_meta  # noqa: E402
-from learners import sines  # noqa: E402
+from tests.learners import sines  # noqa: E402
 
 PROBLEM = sines()
 OUTER = optax.adam(1e-2)

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 
 import jax_meta
-from learners import assert_close, first_task, quadratics
+from tests.learners import assert_close, first_task, quadratics
 
 KEY = jax.random.key(5)
 PROBLEM = quadratics()

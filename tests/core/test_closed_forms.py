@@ -14,7 +14,7 @@ import pytest
 
 import jax_meta
 from jax_meta import MetaSGDParams, Task
-from learners import LEARNERS, assert_close, flat, quadratic_loss, quadratics, random_quadratics
+from tests.learners import LEARNERS, assert_close, flat, quadratic_loss, quadratics, random_quadratics
 
 KEY = jax.random.key(0)
 PARAMS = quadratics().params

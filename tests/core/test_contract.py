@@ -10,7 +10,7 @@ import pytest
 
 import jax_meta
 from jax_meta.outer import step_keys
-from learners import LEARNERS, NUM_STEPS, STEP_SIZE, assert_close, assert_equal, first_task, quadratics, sines
+from tests.learners import LEARNERS, NUM_STEPS, STEP_SIZE, assert_close, assert_equal, first_task, quadratics, sines
 
 KEY = jax.random.key(7)
 OUTER = optax.sgd(0.01, momentum=0.9)

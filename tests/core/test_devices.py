@@ -12,15 +12,15 @@ import optax
 import pytest
 
 import jax_meta
-from learners import quadratics
+from tests.learners import quadratics
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def report():
-    environment = os.environ | {"PYTHONPATH": str(TESTS)}
-    command = [sys.executable, str(TESTS / "devices_worker.py")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.core.devices_worker"]
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     assert finished.returncode == 0, finished.stderr
     return json.loads(finished.stdout)

@@ -8,7 +8,7 @@ import pytest
 
 import jax_meta
 from jax_meta import Task
-from learners import quadratics, sines
+from tests.learners import quadratics, sines
 
 KEY = jax.random.key(0)
 OUTER = optax.adam(1e-3)
@@ -56,7 +56,7 @@ def test_inner_steps_out_of_range(num_steps):
 
 
 def test_outer_steps_out_of_range():
-    with pytest.raises(ValueError, match="num_steps must be an integer of 0 or more, got -3"):
+    with pytest.raises(ValueError, match="num_meta_steps must be an integer of 0 or more, got -3"):
         jax_meta.fit(LEARNER, OUTER, SINES.sample_tasks, start(), num_meta_steps=-3)
     with pytest.raises(ValueError, match="num_steps must be an integer of 0 or more, got -1"):
         jax_meta.evaluate(LEARNER, SINES.loss_fn, SINES.params, TASKS, KEY, num_steps=-1)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from learners import LEARNERS, first_task, sines
+from tests.learners import LEARNERS, first_task, sines
 
 PROBLEM = sines(activation=jnp.tanh)
 KEY = jax.random.key(5)

@@ -6,7 +6,7 @@ import optax
 import pytest
 
 import jax_meta
-from learners import assert_close, first_task, is_head, quadratics, sines
+from tests.learners import assert_close, first_task, is_head, quadratics, sines
 
 KEY = jax.random.key(3)
 STEP_SIZE = 0.1

@@ -11,7 +11,7 @@ import pytest
 
 import jax_meta
 from jax_meta.memory import mixed_mode_value_and_grad, value_and_grad
-from learners import LEARNERS, assert_close, first_task, is_head, sines
+from tests.learners import LEARNERS, assert_close, first_task, is_head, sines
 
 KEY = jax.random.key(3)
 SINES = sines(hidden=(5,), activation=jnp.tanh)

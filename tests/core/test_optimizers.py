@@ -11,7 +11,7 @@ import pytest
 import jax_meta
 from jax_meta.inner import check_second_derivative
 from jax_meta.tasks import sinusoid
-from learners import assert_close, first_task, quadratics
+from tests.learners import assert_close, first_task, quadratics
 
 KEY = jax.random.key(11)
 NUM_STEPS = 2

@@ -11,13 +11,13 @@ import pytest
 
 from benchmarks.scaling.processes import free_port
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 COUNTS = (1, 2, 4)
 
 
 def start(processes):
-    environment = os.environ | {"PYTHONPATH": str(TESTS), "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
-    command, port = [sys.executable, str(TESTS / "processes_worker.py")], free_port()
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+    command, port = [sys.executable, "-m", "tests.core.processes_worker"], free_port()
     return [
         subprocess.Popen(
             [*command, str(port), str(processes), str(process)],

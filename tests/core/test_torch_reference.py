@@ -17,8 +17,8 @@ import pytest
 import torch
 
 import jax_meta
-import reference
 from benchmarks.sinusoid.methods import published
+from tests import reference
 
 torch.set_num_threads(1)
 

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import test_cifar100
-from hostile import attempt, damage, is_valid
 from jax_meta.datasets import cifar100, image_folder, omniglot
 from jax_meta.datasets.cache import cached
 from jax_meta.datasets.image_folder import load_image_folder
 from jax_meta.datasets.images import ClassImages
 from jax_meta.datasets.mini_imagenet import load_mini_imagenet
 from jax_meta.datasets.pickles import load_arrays
-from mini_imagenet_files import SIZE, write_csv, write_npz, write_pickles
+from tests.datasets import test_cifar100
+from tests.datasets.hostile import attempt, damage, is_valid
+from tests.datasets.mini_imagenet_files import SIZE, write_csv, write_npz, write_pickles
 
 SEEDS = 150
 STEMS = ("images_background", "images_evaluation")

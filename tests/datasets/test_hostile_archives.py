@@ -12,10 +12,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from hostile import MEBI, attempt, npy_header, png
 from jax_meta.datasets import archives, cifar100, mini_imagenet, omniglot
 from jax_meta.datasets.mini_imagenet import load_mini_imagenet
-from mini_imagenet_files import SIZE, write_npz
+from tests.datasets.hostile import MEBI, attempt, npy_header, png
+from tests.datasets.mini_imagenet_files import SIZE, write_npz
 
 NAMES = [f"images_background/Latin/character01/0001_{example:02d}.png" for example in range(20)]
 VAL = "mini-imagenet-val.npz"
@@ -116,7 +116,7 @@ def test_a_drawing_is_not_counted_twice(tmp_path, monkeypatch):
 def write_bomb(path):
     """Zeros of 1,000 times the size of the file, as images of a part that would be right otherwise."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("benchmarks.few_shot.npy", npy_header((64 * MEBI // 108, SIZE, SIZE, 3)) + bytes(64 * MEBI // 108 * 108))
+        archive.writestr("images.npy", npy_header((64 * MEBI // 108, SIZE, SIZE, 3)) + bytes(64 * MEBI // 108 * 108))
         archive.writestr("labels.npy", npy_header((1,)) + b"a")
 
 
@@ -131,15 +131,18 @@ def test_npz_files_may_unpack_to_a_multiple_of_their_size_only(tmp_path, monkeyp
 
 
 NPZ = {
-    "claim past all memory": ([("benchmarks.few_shot.npy", npy_header((10**12, 6, 6, 3)))], r"0 bytes for an array uint8 \[10000"),
-    "claim of gigabytes": ([("benchmarks.few_shot.npy", npy_header((1 << 26, 6, 6, 3)))], r"0 bytes for an array"),
-    "negative claim": ([("benchmarks.few_shot.npy", npy_header((-1, 6, 6, 3)))], r"0 bytes for an array"),
-    "wrapped claim": ([("benchmarks.few_shot.npy", npy_header((1 << 32, 1 << 32)))], r"0 bytes for an array"),
-    "element of gigabytes": ([("benchmarks.few_shot.npy", npy_header((1,), f"|S{1 << 30}"))], r"0 bytes for an array"),
-    "other version": ([("benchmarks.few_shot.npy", b"\x93NUMPY\x03\x00")], r"version \(3, 0\)"),
-    "nested header": ([("benchmarks.few_shot.npy", b"\x93NUMPY\x01\x00\xac\x26" + b"(" * 9900)], r"no npz file"),
+    "claim past all memory": (
+        [("images.npy", npy_header((10**12, 6, 6, 3)))],
+        r"0 bytes for an array uint8 \[10000",
+    ),
+    "claim of gigabytes": ([("images.npy", npy_header((1 << 26, 6, 6, 3)))], r"0 bytes for an array"),
+    "negative claim": ([("images.npy", npy_header((-1, 6, 6, 3)))], r"0 bytes for an array"),
+    "wrapped claim": ([("images.npy", npy_header((1 << 32, 1 << 32)))], r"0 bytes for an array"),
+    "element of gigabytes": ([("images.npy", npy_header((1,), f"|S{1 << 30}"))], r"0 bytes for an array"),
+    "other version": ([("images.npy", b"\x93NUMPY\x03\x00")], r"version \(3, 0\)"),
+    "nested header": ([("images.npy", b"\x93NUMPY\x01\x00\xac\x26" + b"(" * 9900)], r"no npz file"),
     "no array": ([("images", b"text"), ("labels", b"text")], r"images is not a file in the archive"),
-    "pickle": ([("benchmarks.few_shot.npy", b"cos\nsystem\n(S'true'\ntR.")], r"no npz file"),
+    "pickle": ([("images.npy", b"cos\nsystem\n(S'true'\ntR.")], r"no npz file"),
 }
 
 

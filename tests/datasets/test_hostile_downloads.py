@@ -7,9 +7,9 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import pytest
 
-from hostile import guarded
 from jax_meta.datasets import cifar100, omniglot
 from jax_meta.datasets.download import download
+from tests.datasets.hostile import guarded
 
 CHECKSUM = "sha256:" + "0" * 64
 

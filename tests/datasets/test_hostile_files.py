@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hostile import attempt, is_valid, png
 from jax_meta.datasets.cache import MAGIC, cached, images_offset
 from jax_meta.datasets.image_folder import read_image
 from jax_meta.datasets.images import ClassImages
 from jax_meta.datasets.mini_imagenet import load_mini_imagenet
-from mini_imagenet_files import SIZE, write_csv
+from tests.datasets.hostile import attempt, is_valid, png
+from tests.datasets.mini_imagenet_files import SIZE, write_csv
 
 
 def test_pipes_are_not_waited_for(tmp_path):

@@ -9,12 +9,12 @@ import struct
 import numpy as np
 import pytest
 
-from hostile import MAKE_DTYPE, RECONSTRUCT, attempt, dtype, guarded, laughs, number, raw, state, text
 from jax_meta.datasets import pickled_arrays, pickles
 from jax_meta.datasets.cifar100 import group_records
 from jax_meta.datasets.mini_imagenet import load_mini_imagenet
 from jax_meta.datasets.pickles import load_arrays
-from mini_imagenet_files import SIZE, write_pickles
+from tests.datasets.hostile import MAKE_DTYPE, RECONSTRUCT, attempt, dtype, guarded, laughs, number, raw, state, text
+from tests.datasets.mini_imagenet_files import SIZE, write_pickles
 
 GIBI = 1 << 30
 THREE = number(3) + b"\x85"

@@ -6,7 +6,7 @@ from PIL import Image
 
 from jax_meta.datasets import mini_imagenet
 from jax_meta.datasets.mini_imagenet import load_mini_imagenet
-from mini_imagenet_files import COUNTS, FORMS, SIZE, make_part, write_csv, write_npz, write_pickles
+from tests.datasets.mini_imagenet_files import COUNTS, FORMS, SIZE, make_part, write_csv, write_npz, write_pickles
 
 
 def make_expected(part):

@@ -8,7 +8,7 @@ import pytest
 
 from jax_meta.datasets import mini_imagenet
 from jax_meta.datasets.mini_imagenet import load_mini_imagenet
-from mini_imagenet_files import COUNTS, FORMS, SIZE, write_csv, write_npz, write_pickles
+from tests.datasets.mini_imagenet_files import COUNTS, FORMS, SIZE, write_csv, write_npz, write_pickles
 
 X = np.ones((4, SIZE, SIZE, 3), np.uint8)
 Y = np.array(["a", "a", "b", "b"])

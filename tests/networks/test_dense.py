@@ -10,7 +10,7 @@ import pytest
 from jax_meta.networks.dense import PRODUCTS, ROLES, dense, form, on_any_platform, on_cpu
 from jax_meta.networks.layers import Dense
 from jax_meta.networks.trilinear import others
-from learners import assert_close
+from tests.learners import assert_close
 
 KEYS = jax.random.split(jax.random.key(0), 4)
 SIZES = {"wide": (6, 5, 4), "one input": (6, 1, 4), "one output": (6, 5, 1)}

@@ -10,7 +10,7 @@ from flax import nnx
 
 import jax_meta
 from jax_meta.networks.models import MLP, uniform_fan_in
-from learners import assert_close, sines
+from tests.learners import assert_close, sines
 
 KEY = jax.random.key(0)
 NETWORK = MLP(hidden=(3,), outputs=2, activation=jnp.tanh)

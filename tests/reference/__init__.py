@@ -4,10 +4,10 @@ Nothing is clever here: parameters are a dict of tensors, models are functions, 
 every derivative is `torch.autograd`.
 """
 
-from reference.convert import torch_params, torch_tasks
-from reference.inner import adam, momentum, sgd
-from reference.learners import fit, fomaml, maml, meta_gradient, published, reptile, transfer
-from reference.models import attention, convolution, cross_entropy, mlp, squared_error
+from tests.reference.convert import torch_params, torch_tasks
+from tests.reference.inner import adam, momentum, sgd
+from tests.reference.learners import fit, fomaml, maml, meta_gradient, published, reptile, transfer
+from tests.reference.models import attention, convolution, cross_entropy, mlp, squared_error
 
 __all__ = [
     "adam",

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import torch
 
-from reference.inner import Batch, Params
-from reference.learners import Task
+from tests.reference.inner import Batch, Params
+from tests.reference.learners import Task
 
 KERNEL_AXES = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
 """[in, out] to [out, in], and [height, width, in, out] to [out, in, height, width]; a bias stays."""

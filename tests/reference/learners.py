@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from reference.inner import Batch, LossFn, Optimizer, Params, adapt, differentiate
+from tests.reference.inner import Batch, LossFn, Optimizer, Params, adapt, differentiate
 
 Task = tuple[Batch, Batch]
 GradientFn = Callable[[Params, Task], Params]

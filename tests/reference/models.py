@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from reference.inner import LossFn, Params
+from tests.reference.inner import LossFn, Params
 
 Apply = Callable[[Params, torch.Tensor], torch.Tensor]
 

@@ -12,7 +12,7 @@ import pytest
 
 import jax_meta
 from jax_meta.runs.records import columns
-from training import LEARNER, OUTER, PROBLEM, bits, first_state, stop_at, train, validate
+from tests.runs.training import LEARNER, OUTER, PROBLEM, bits, first_state, stop_at, train, validate
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,9 @@ def whole(tmp_path_factory):
 
 def test_it_takes_the_steps_of_fit(whole):
     _, state, records = whole
-    expected, history = jax_meta.fit(LEARNER, OUTER, PROBLEM.sample_tasks, first_state(), num_meta_steps=12, num_tasks=2)
+    expected, history = jax_meta.fit(
+        LEARNER, OUTER, PROBLEM.sample_tasks, first_state(), num_meta_steps=12, num_tasks=2
+    )
     assert bits(state) == bits(expected)
     assert [record["step"] for record in records] == [2, 4, 6, 8, 10, 12]
     parts = np.asarray(history["loss"]).reshape(6, 2).mean(axis=1)
@@ -75,15 +77,17 @@ def test_a_finished_run_takes_no_step_and_can_be_prolonged(whole, tmp_path):
 
 
 def test_many_networks_train_at_once_by_a_fit_of_ones_own(tmp_path):
-    def fit_seeds(learner, optimizer, sample_tasks, states, *, num_steps, num_tasks, task_batch_size, mesh):
+    def fit_seeds(learner, optimizer, sample_tasks, states, *, num_meta_steps, num_tasks, task_batch_size, mesh):
         def fit(state):
-            return jax_meta.fit(learner, optimizer, sample_tasks, state, num_meta_steps=num_steps, num_tasks=num_tasks)
+            return jax_meta.fit(
+                learner, optimizer, sample_tasks, state, num_meta_steps=num_meta_steps, num_tasks=num_tasks
+            )
 
         return jax.jit(jax.vmap(fit))(states)
 
     keys = jax.random.split(jax.random.key(3), 4)
     states = jax.vmap(lambda key: jax_meta.init(LEARNER, OUTER, PROBLEM.params, key))(keys)
-    options = {"num_steps": 4, "num_tasks": 2, "fit": fit_seeds, "report": lambda progress: None}
+    options = {"num_meta_steps": 4, "num_tasks": 2, "fit": fit_seeds, "report": lambda progress: None}
     state, records = jax_meta.train(LEARNER, OUTER, PROBLEM.sample_tasks, states, folder=tmp_path, **options)
     alone, _ = jax_meta.fit(
         LEARNER, OUTER, PROBLEM.sample_tasks, first_state()._replace(key=keys[2]), num_meta_steps=4, num_tasks=2
@@ -149,7 +153,7 @@ def test_any_state_comes_back(tmp_path):
     [
         ({"record_every": 0}, "record_every must be 1 or more"),
         ({"record_every": 3, "validate_every": 4}, "validate_every must be a multiple of record_every, 3"),
-        ({"num_steps": -1}, "num_steps must be"),
+        ({"num_meta_steps": -1}, "num_meta_steps must be"),
         ({"save_seconds": float("nan")}, "save_seconds must be"),
         ({"non_finite": "ignore"}, "non_finite must be one of 'stop', 'skip'"),
         ({"non_finite": "skip"}, "optax.apply_if_finite"),

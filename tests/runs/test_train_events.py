@@ -8,7 +8,7 @@ import jax_meta
 from jax_meta.__main__ import main
 from jax_meta.runs.events import read_events
 from jax_meta.runs.plot import draw, named
-from training import stop_at, train
+from tests.runs.training import stop_at, train
 
 pytest.importorskip("tensorboardX")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jax_meta
-from training import OUTER, bits, first_state, train
+from tests.runs.training import OUTER, bits, first_state, train
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # TensorStore's, of damage
 
@@ -180,7 +180,7 @@ def test_a_full_disk_stops_the_run_and_the_last_checkpoint_stays(tmp_path, whole
 
 LIMITED = """
 import resource, sys
-import training
+from tests.runs import training
 def limit(progress):
     if progress.step == 4:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
@@ -189,7 +189,7 @@ training.train(sys.argv[1], report=limit)
 
 
 def test_a_checkpoint_that_cannot_be_written_is_told_and_the_one_before_stays(tmp_path):
-    environment = {"PYTHONPATH": str(Path(__file__).parent), "JAX_ENABLE_X64": "1", "PATH": ""}
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "JAX_ENABLE_X64": "1", "PATH": ""}
     command = [sys.executable, "-c", LIMITED, str(tmp_path)]
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert finished.returncode == 1

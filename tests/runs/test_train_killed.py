@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import jax_meta
-from training import bits, first_state
+from tests.runs.training import bits, first_state
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 KILLS = 20
 
 
@@ -24,14 +24,14 @@ KILLS = 20
 def environment(tmp_path_factory):
     cache = tmp_path_factory.mktemp("compiled")
     return os.environ | {
-        "PYTHONPATH": str(TESTS),
+        "PYTHONPATH": str(ROOT),
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
 
 
 def start(folder, environment):
-    command = [sys.executable, str(TESTS / "train_worker.py"), str(folder)]
+    command = [sys.executable, "-m", "tests.runs.train_worker", str(folder)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

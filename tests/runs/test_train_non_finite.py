@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import jax_meta
-from training import LEARNER, OUTER, PROBLEM, bits, first_state, train
+from tests.runs.training import LEARNER, OUTER, PROBLEM, bits, first_state, train
 
 BAD = 7
 """The meta-step whose tasks hold an infinite number."""
@@ -77,7 +77,9 @@ def test_skip_leaves_the_update_out_and_counts_it(tmp_path):
     assert np.isfinite(records[3]["loss"])
     start = first_state()
     before, _ = jax_meta.fit(LEARNER, OUTER, sampler, start, num_meta_steps=BAD, num_tasks=2)
-    after, _ = jax_meta.fit(LEARNER, OUTER, sampler, before._replace(step=before.step + 1), num_meta_steps=4, num_tasks=2)
+    after, _ = jax_meta.fit(
+        LEARNER, OUTER, sampler, before._replace(step=before.step + 1), num_meta_steps=4, num_tasks=2
+    )
     for left, right in zip(jax.tree.leaves(state.params), jax.tree.leaves(after.params), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-12)
 

@@ -13,9 +13,9 @@ import pytest
 
 import jax_meta
 from benchmarks.scaling.processes import free_port
-from training import first_state, train
+from tests.runs.training import first_state, train
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 STEPS = 40
 
 
@@ -27,12 +27,12 @@ def whole(tmp_path_factory):
 
 def start(folder, processes, steps=STEPS):
     environment = os.environ | {
-        "PYTHONPATH": str(TESTS),
+        "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": "1",
         "TRAIN_STEPS": str(steps),
     }
-    command, port = [sys.executable, str(TESTS / "train_worker.py"), str(folder)], free_port()
+    command, port = [sys.executable, "-m", "tests.runs.train_worker", str(folder)], free_port()
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return [
         subprocess.Popen([*command, str(port), str(processes), str(process)], env=environment, **pipes)

@@ -24,7 +24,7 @@ def main() -> None:
         )
         options["mesh"] = jax.make_mesh((jax.device_count(),), ("tasks",))
 
-    import training  # whose first lines use JAX, which is too early for a process of several
+    from tests.runs import training  # whose first lines use JAX, which is too early for a process of several
 
     training.train(folder, num_meta_steps=int(os.environ.get("TRAIN_STEPS", "200")), report=report, **options)
 

@@ -8,7 +8,7 @@ import optax
 
 import jax_meta
 from jax_meta import TrainState
-from learners import sines
+from tests.learners import sines
 
 PROBLEM = sines()
 LEARNER = jax_meta.maml(PROBLEM.loss_fn, optax.sgd(0.05), num_steps=1)
@@ -26,7 +26,9 @@ def validate(params) -> dict[str, jax.Array]:
     return {"loss": losses[:, -1].mean()}
 
 
-def train(folder, *, num_steps: int = 12, learner=LEARNER, outer=OUTER, seed: int = 0, sampler=None, **options: Any):
+def train(
+    folder, *, num_meta_steps: int = 12, learner=LEARNER, outer=OUTER, seed: int = 0, sampler=None, **options: Any
+):
     settings: dict[str, Any] = {
         "record_every": 2,
         "validate": validate,
@@ -39,7 +41,7 @@ def train(folder, *, num_steps: int = 12, learner=LEARNER, outer=OUTER, seed: in
         outer,
         sampler or PROBLEM.sample_tasks,
         first_state(learner, outer, seed),
-        num_meta_steps=num_steps,
+        num_meta_steps=num_meta_steps,
         num_tasks=2,
         folder=folder,
         **{**settings, **options},

@@ -12,7 +12,7 @@ import pytest
 import jax_meta
 from jax_meta.__main__ import main
 from jax_meta.networks.models import MLP
-from model_file_cases import KEY, MODEL, PARAMS, saved
+from tests.saved.model_file_cases import KEY, MODEL, PARAMS, saved
 
 DRAW = np.random.default_rng(0)
 ARRAYS = {

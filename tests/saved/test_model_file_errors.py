@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from jax_meta.networks.models import MLP, Conv4
 from jax_meta.saved.files import load_model
-from model_file_cases import KEY, saved, tampered
+from tests.saved.model_file_cases import KEY, saved, tampered
 
 
 @pytest.mark.parametrize(

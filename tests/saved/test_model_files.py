@@ -18,7 +18,7 @@ from jax_meta.networks.models import MLP, Conv4, ResNet12
 from jax_meta.saved.files import load_model
 from jax_meta.saved.names import LEARNERS, MODELS, OPTIMIZERS
 from jax_meta.saved.settings import build, build_model
-from model_file_cases import KEY, MODEL, PARAMS, SGD, SUPPORT, saved
+from tests.saved.model_file_cases import KEY, MODEL, PARAMS, SGD, SUPPORT, saved
 
 OPTIONS = {
     "transfer": {"batch_size": 3},

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jax_meta.saved.files import load_model
-from model_file_cases import PARAMS, SUPPORT, saved
+from tests.saved.model_file_cases import PARAMS, SUPPORT, saved
 
 SECONDS = 5
 F32 = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
