@@ -36,7 +36,7 @@ from jax_meta.runs.loop import train
 from jax_meta.runs.records import read_records
 from jax_meta.saved.files import LoadedModel, load_model, save_model
 
-__version__ = version("jax-meta")
+__version__ = version("jax-metalearn")
 
 __all__ = [
     "Estimate",

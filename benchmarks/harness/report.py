@@ -15,7 +15,7 @@ from typing import Any
 import jax
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-PACKAGES = ("jax-meta", "jax", "jaxlib", "optax", "flax", "numpy")
+PACKAGES = ("jax-metalearn", "jax", "jaxlib", "optax", "flax", "numpy")
 
 
 def positive(text: str) -> int:

@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 
 
 PEERS = {
-    "jax_meta": Entry("jax_meta", "benchmarks.peers.jax_peers:make", "jax-meta", "ours"),
+    "jax_meta": Entry("jax_meta", "benchmarks.peers.jax_peers:make", "jax-metalearn", "ours"),
     "jax-scan": Entry("plain JAX, one scan", "benchmarks.peers.jax_peers:make_scan", "jax flax optax", "jax"),
     "jax-loop": Entry("plain JAX, host loop", "benchmarks.peers.jax_peers:make_loop", "jax flax optax", "jax"),
     "torch-compile": Entry(

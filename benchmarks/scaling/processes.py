@@ -14,7 +14,7 @@ from benchmarks.peers.processes import Machine, Worker, ask, receive, start_proc
 
 Group = list[Worker]
 MACHINE = Machine("cpu", os.cpu_count() or 1, 600.0)
-ENTRY = Entry("jax_meta", "benchmarks.scaling.worker", "jax-meta", "ours")
+ENTRY = Entry("jax_meta", "benchmarks.scaling.worker", "jax-metalearn", "ours")
 
 
 @contextmanager

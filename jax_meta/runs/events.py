@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jax_meta.runs.records import Record
 
-REMEDY = "TensorBoard's files need the extra: pip install 'jax-meta[tensorboard]'."
+REMEDY = "TensorBoard's files need the extra: pip install 'jax-metalearn[tensorboard]'."
 
 
 @contextmanager

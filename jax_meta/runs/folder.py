@@ -21,7 +21,7 @@ except ImportError:  # Windows has no such lock
     fcntl = None  # type: ignore[assignment]
 
 RUN = "run.json"
-PACKAGES = ("jax-meta", "jax", "jaxlib", "optax", "numpy")
+PACKAGES = ("jax-metalearn", "jax", "jaxlib", "optax", "numpy")
 
 
 @contextmanager

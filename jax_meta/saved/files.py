@@ -96,7 +96,7 @@ def save_model(
     """
     settings = {
         "format": FORMAT,
-        "jax_meta": version("jax-meta"),
+        "jax_meta": version("jax-metalearn"),
         "model": None if model is None else describe_model(model),
         "input_shape": plain(input_shape),
         "loss": loss,

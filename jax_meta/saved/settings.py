@@ -46,7 +46,7 @@ def parse(text: str | None) -> Settings:
     if type(settings["format"]) is not int or settings["format"] != FORMAT:
         raise ValueError(
             f"its settings are of format {shown(settings['format'])}, and this version reads format {FORMAT}: "
-            "upgrade jax-meta, or get the file anew."
+            "upgrade jax-metalearn, or get the file anew."
         )
     wrong = sorted(set(settings) ^ set(FIELDS))
     if wrong:

@@ -60,7 +60,7 @@ def test_without_the_extra_the_remedy_is_named_before_any_step(tmp_path, monkeyp
         return real(name, *arguments, **options)
 
     monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(ImportError, match=r"pip install 'jax-meta\[tensorboard\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'jax-metalearn\[tensorboard\]'"):
         train(tmp_path, tensorboard=True, report=lambda progress: pytest.fail("it began"))
 
 

@@ -86,7 +86,7 @@ def put(*place, value):
         (lambda settings, arrays: "[" * 60_000, "settings are damaged: get it anew"),
         (lambda settings, arrays: '{"format": 1' + " " * 70_000 + "}", "settings are damaged: get it anew"),
         (lambda settings, arrays: "[1]", "settings are damaged: get it anew"),
-        (put("format", value=2), "format 2, and this version reads format 1: upgrade jax-meta"),
+        (put("format", value=2), "format 2, and this version reads format 1: upgrade jax-metalearn"),
         (put("format", value=True), "format True, and this version reads"),
         (put("jax_meta", value=1), "jax_meta must be the version"),
         (put("more", value=1), "look at 'more'"),
