@@ -14,6 +14,7 @@ A meta-learner is three functions, `init`, `adapt` and `gradient`; with `adapted
 """
 
 from importlib.metadata import version
+from pathlib import Path
 
 from jax_meta import datasets, tasks
 from jax_meta.algorithms.anil import anil
@@ -26,6 +27,7 @@ from jax_meta.base import LossFn, LossGradient, MetaLearner, Sampler, Task, Trai
 from jax_meta.checks import check_finite
 from jax_meta.evaluation import Estimate, estimate, evaluate, learning_curves, transduction
 from jax_meta.inner import adapt, balanced, shuffled
+from jax_meta.installation import check_alone
 from jax_meta.losses import classification, regression
 from jax_meta.networks import layers, models
 from jax_meta.networks.convolution import convolution
@@ -35,6 +37,8 @@ from jax_meta.runs.compilation import cache_compilation
 from jax_meta.runs.loop import train
 from jax_meta.runs.records import read_records
 from jax_meta.saved.files import LoadedModel, load_model, save_model
+
+check_alone(Path(__file__).parent)
 
 __version__ = version("jax-metalearn")
 
