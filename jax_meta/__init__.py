@@ -25,6 +25,7 @@ from jax_meta.algorithms.transfer import transfer
 from jax_meta.base import LossFn, LossGradient, MetaLearner, Sampler, Task, TrainState
 from jax_meta.checks import check_finite
 from jax_meta.evaluation import Estimate, estimate, evaluate, learning_curves, transduction
+from jax_meta.host.sources import HostTasks, OutOfTasksError, host_tasks
 from jax_meta.inner import adapt, balanced, shuffled
 from jax_meta.losses import classification, regression
 from jax_meta.networks import layers, models
@@ -40,11 +41,13 @@ __version__ = version("jax-metalearn")
 
 __all__ = [
     "Estimate",
+    "HostTasks",
     "LoadedModel",
     "LossFn",
     "LossGradient",
     "MetaLearner",
     "MetaSGDParams",
+    "OutOfTasksError",
     "ReptileParams",
     "Sampler",
     "Task",
@@ -64,6 +67,7 @@ __all__ = [
     "fit",
     "fit_tasks",
     "fomaml",
+    "host_tasks",
     "imaml",
     "init",
     "interpolate",
