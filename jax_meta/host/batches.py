@@ -6,12 +6,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from jax_meta.base import PyTree, Task, TrainState
+from jax_meta.base import PyTree, Task
 from jax_meta.checks import check_tasks, describe
-from jax_meta.host.sources import Seed
 
 Shapes = list[tuple[str, str]]
 """The path and the shape of each leaf, as text."""
+
+
+def copied(tasks: PyTree) -> PyTree:
+    """Arrays or tensors as NumPy arrays of their own: a source may fill the same buffers again."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf).copy(), tasks)
 
 
 def checked(tasks: Any, num_tasks: int) -> Task:
@@ -21,7 +25,7 @@ def checked(tasks: Any, num_tasks: int) -> Task:
             "a source of tasks must give jax_meta.Task(support, query), each a batch such as (inputs, targets), got a "
             f"{type(tasks).__name__}."
         )
-    tasks = jax.tree.map(np.array, tasks)  # a copy, for a source may fill the same buffers again
+    tasks = copied(tasks)
     for path, leaf in jax.tree.leaves_with_path(tasks):
         if leaf.dtype.kind in "OSUmM":
             raise TypeError(f"tasks are arrays of numbers, got {leaf.dtype} at {jax.tree_util.keystr(path)}.")
@@ -51,11 +55,6 @@ def check_shapes(shapes: Shapes, first: Shapes) -> None:
             "the same shapes and dtypes. Pad or drop what differs, such as the last batch of a DataLoader with "
             "drop_last=True."
         )
-
-
-def seed_of(state: TrainState) -> Seed:
-    """The words of a run's key."""
-    return tuple(map(int, np.ravel(jax.random.key_data(state.key))))
 
 
 def bytes_of(tasks: PyTree) -> int:

@@ -10,8 +10,8 @@ import numpy as np
 
 from jax_meta.base import Metrics, PyTree, Task, TrainState
 from jax_meta.host.ahead import running
-from jax_meta.host.batches import bytes_of, checked, seed_of
-from jax_meta.host.sources import HostTasks, OutOfTasksError
+from jax_meta.host.batches import bytes_of, checked
+from jax_meta.host.sources import HostTasks, OutOfTasksError, seed_of
 from jax_meta.sampling import SAMPLE_AHEAD_BYTES, in_blocks
 
 Take = Callable[[Task, np.ndarray | None, TrainState], tuple[TrainState, Metrics]]
@@ -26,6 +26,11 @@ def fit_blocks(
     Raises ValueError inside `jit` and `vmap`, and OutOfTasksError where the source ends early.
     """
     check_concrete(state)
+    if jnp.ndim(state.step):
+        raise ValueError(
+            f"tasks of the host train one network, and the state has the keys of {len(state.step)}: stack the tasks of "
+            "all meta-steps and map jax_meta.fit_tasks over the states."
+        )
     histories: list[Metrics] = []
     first, seed = int(state.step), seed_of(state)
     with running(tasks, state, end=first + num_meta_steps) as ready:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jax_meta.base import Metrics, Sampler, Task, TrainState
+from jax_meta.host.batches import copied
 
 Seed = tuple[int, ...]
 Draw = Callable[[Seed, int, int], Task]
@@ -174,8 +175,7 @@ def again_alike(draw: Draw) -> Draw:
         nonlocal is_checked
         tasks = draw(seed, step, num_tasks)
         if not is_checked:
-            tasks = jax.tree.map(np.array, tasks)
-            again = jax.tree.map(np.asarray, draw(seed, step, num_tasks))
+            tasks, again = copied(tasks), copied(draw(seed, step, num_tasks))
             if not jax.tree.all(jax.tree.map(lambda a, b: a.tobytes() == b.tobytes(), tasks, again)):
                 raise ValueError(
                     f"asked for the tasks of meta-step {step} twice, it gave two batches: the same run would not be "
@@ -186,3 +186,8 @@ def again_alike(draw: Draw) -> Draw:
         return tasks
 
     return checked
+
+
+def seed_of(state: TrainState) -> Seed:
+    """The words of a run's key."""
+    return tuple(map(int, np.ravel(jax.random.key_data(state.key))))

@@ -11,18 +11,12 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import jax_meta
-from jax_meta import Task, sampling
+from jax_meta import sampling
 from jax_meta.sampling import Blocks, check_sampler, follow, in_blocks, steps_ahead
 from jax_meta.tasks import sinusoid
+from tests.tasks.numbers import KEY, NUM_TASKS, OUTER, as_task, distance, start
 
-KEY = jax.random.key(0)
-NUM_TASKS = 2
 ROWS = np.random.default_rng(0).normal(size=(20, 3, 1))
-
-
-def as_task(inputs):
-    """`[num_tasks, examples, 1]` in the place of everything."""
-    return Task((inputs, inputs), (inputs, inputs))
 
 
 def by_key(key, num_tasks):
@@ -221,28 +215,15 @@ def test_blocks_hold_every_step_once_and_are_as_large_whatever_the_number():
     assert in_blocks(9_973, 1638) == Blocks(7, 1425)
 
 
-def distance(params, batch, key):
-    loss = ((batch[0] - params) ** 2).mean()
-    return loss, {"loss": loss}
-
-
-OUTER = optax.sgd(0.1, momentum=0.5)
-
-
-@pytest.fixture
-def fit(monkeypatch):
-    """`fit` of numbers to those of the tasks, 16 meta-steps' tasks drawn at once, and its first state."""
-    monkeypatch.setattr(jax_meta.outer, "steps_ahead", lambda *_: 16)
+def fit_of(monkeypatch, most):
+    """`fit` of numbers to those of the tasks, of which at most so many meta-steps' are drawn at once."""
+    monkeypatch.setattr(jax_meta.outer, "steps_ahead", lambda *_: most)
     learner = jax_meta.maml(distance, optax.sgd(0.2), num_steps=1)
     return partial(jax_meta.fit, learner, OUTER, by_key, num_tasks=2)
 
 
-def start(params=3.0, key=KEY):
-    params = jnp.asarray(params)
-    return jax_meta.TrainState(params, OUTER.init(params), key, jnp.array(5, jnp.int32))
-
-
-def test_a_prime_number_of_steps_gives_the_bits_of_single_steps(fit):
+def test_a_prime_number_of_steps_gives_the_bits_of_single_steps(monkeypatch):
+    fit = fit_of(monkeypatch, 16)
     whole, history = fit(start(), num_meta_steps=37)
     one, losses = start(), []
     for _ in range(37):
@@ -252,14 +233,12 @@ def test_a_prime_number_of_steps_gives_the_bits_of_single_steps(fit):
     assert_array_equal(history["loss"], losses)
 
 
-def test_a_prime_number_of_steps_can_be_mapped_and_differentiated(fit, monkeypatch):
-    def last_loss(params, key):
-        return fit(start(params, key), num_meta_steps=37)[1]["loss"][-1]
+def test_a_prime_number_of_steps_can_be_mapped_and_differentiated(monkeypatch):
+    def slopes(most):
+        fit = fit_of(monkeypatch, most)
+        last_loss = jax.grad(lambda params, key: fit(start(params, key), num_meta_steps=37)[1]["loss"][-1])
+        return jax.vmap(last_loss, (None, 0))(3.0, jax.random.split(KEY, 2))
 
-    keys = jax.random.split(KEY, 2)
-    in_three_blocks = jax.vmap(jax.grad(last_loss), (None, 0))(3.0, keys)
-    monkeypatch.setattr(jax_meta.outer, "steps_ahead", lambda *_: 37)
-    jax.clear_caches()
-    in_one = jax.vmap(jax.grad(last_loss), (None, 0))(3.0, keys)
+    in_three_blocks, in_one = slopes(16), slopes(37)
     np.testing.assert_allclose(in_three_blocks, in_one, rtol=1e-12)
     assert (in_one != 0).all()
