@@ -13,7 +13,7 @@ from jax_meta.devices import mean_over_devices, replicate, spread
 from jax_meta.host.blocks import fit_blocks, next_host_tasks
 from jax_meta.host.sources import HostTasks, as_argument
 from jax_meta.mean import mean_gradient
-from jax_meta.sampling import in_blocks, steps_ahead
+from jax_meta.sampling import in_blocks, steps_ahead, without_jit
 
 
 def meta_gradient(
@@ -240,7 +240,10 @@ def _fit(learner, optimizer, sample_tasks, state, num_meta_steps, num_tasks, tas
         steps, taken = entry
         return _fit_tasks(learner, optimizer, jax.vmap(sample)(steps), state, task_batch_size, mesh, taken)
 
-    number, size = in_blocks(num_meta_steps, steps_ahead(sample_tasks, state.key, num_tasks))
+    def draw(key):
+        return next_tasks(without_jit(sample_tasks), state._replace(key=key), num_tasks=num_tasks)
+
+    number, size = in_blocks(num_meta_steps, steps_ahead(draw, state.key))
     places = jnp.arange(number * size, dtype=state.step.dtype).reshape(number, size)
     taken = None if number * size == num_meta_steps else places < num_meta_steps
     steps = state.step + jnp.minimum(places, max(num_meta_steps - 1, 0))

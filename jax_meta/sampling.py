@@ -1,7 +1,6 @@
 """What `fit` reads off the jaxpr of a sampler first: that it draws by its key, and the room it needs."""
 
 import functools
-import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
@@ -12,7 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-from jax_meta.base import Sampler
+from jax_meta.base import Sampler, Task
+
+Draw = Callable[[jax.Array], Task]
+"""`(key) -> Task`: the tasks of one meta-step."""
 
 SAMPLE_AHEAD_BYTES = 2**20
 """`fit` samples the tasks of as many meta-steps at once as fit in this: one large draw costs less than many small."""
@@ -24,27 +26,26 @@ REMEDY = (
 )
 
 
-def check_sampler(sample_tasks: Sampler, key: jax.Array, num_tasks: int) -> int:
-    """The largest number of bytes that the tasks of a meta-step, or an operation on the way to them, take.
+def check_sampler(sample_tasks: Sampler, key: jax.Array, num_tasks: int) -> None:
+    """Raises ValueError if a sampler draws on the host: if its tasks do not depend on its key, or on more than that."""
+    function = without_jit(sample_tasks)
+    check_draw(lambda key: function(key, num_tasks), key)
 
-    Raises:
-        ValueError: if the tasks do not depend on the key, or on more than it: if they are drawn on the host.
-    """
-    traced = trace(sample_tasks, key, num_tasks)
+
+def steps_ahead(draw: Draw, key: jax.Array) -> int:
+    """How many meta-steps' tasks to draw at once, at most, given the draw of one; raises what `check_draw` does."""
+    return max(1, SAMPLE_AHEAD_BYTES // max(1, check_draw(draw, key)))
+
+
+def check_draw(draw: Draw, key: jax.Array) -> int:
+    """The most bytes that the tasks of a meta-step, or an operation on the way to them, take; raises ValueError."""
+    traced, again = trace(draw, key), trace(draw, key)
     depends, most = follow(traced.jaxpr, [True])
     if not any(depends):
         raise ValueError(f"what sample_tasks returns does not depend on its key: all tasks would be the same. {REMEDY}")
-    again = trace(sample_tasks, key, num_tasks)
-    if not all(
-        same(*pair) for pair in zip_longest(numbers(traced.jaxpr, traced.consts), numbers(again.jaxpr, again.consts))
-    ):
+    if not all(same(*pair) for pair in zip_longest(fixed(traced), fixed(again))):
         raise ValueError(f"sample_tasks gives other tasks when it is traced again, with the same key. {REMEDY}")
     return max(most, sum(map(bytes_of, traced.out_avals)))
-
-
-def steps_ahead(sample_tasks: Sampler, key: jax.Array, num_tasks: int) -> int:
-    """How many meta-steps' tasks to draw at once, at most; raises what `check_sampler` does."""
-    return max(1, SAMPLE_AHEAD_BYTES // max(1, check_sampler(sample_tasks, key, num_tasks)))
 
 
 class Blocks(NamedTuple):
@@ -62,12 +63,11 @@ def in_blocks(num_meta_steps: int, most: int) -> Blocks:
     return Blocks(number, size or -(-num_meta_steps // number))
 
 
-def trace(sample_tasks: Sampler, key: jax.Array, num_tasks: int) -> ClosedJaxpr:
-    """The jaxpr of the draw of one meta-step, as a function of its key."""
-    function = without_jit(sample_tasks)
+def trace(draw: Draw, key: jax.Array) -> ClosedJaxpr:
+    """The jaxpr of a draw, as a function of one key like that or those given."""
     shape = () if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key.shape[-1:]
     try:
-        return jax.make_jaxpr(lambda key: function(key, num_tasks))(jax.ShapeDtypeStruct(shape, key.dtype))
+        return jax.make_jaxpr(lambda key: draw(key))(jax.ShapeDtypeStruct(shape, key.dtype))
     except (TypeError, StopIteration) as error:  # such as those of np.asarray(key), or of tensors that are returned
         error.add_note(f"while sample_tasks was traced. {REMEDY}")
         raise
@@ -77,7 +77,8 @@ def without_jit(function: Callable) -> Callable:
     """A function as it was before `jax.jit`, which keeps what it traced first."""
     if isinstance(function, functools.partial):
         return functools.partial(without_jit(function.func), *function.args, **function.keywords)
-    return without_jit(inspect.unwrap(function)) if isinstance(function, jax.stages.Wrapped) else function
+    wrapped = getattr(function, "__wrapped__", None)  # and not by inspect.unwrap, which goes on through decorators
+    return without_jit(wrapped) if wrapped and isinstance(function, jax.stages.Wrapped) else function
 
 
 def follow(jaxpr: Jaxpr, depends: Sequence[bool]) -> tuple[list[bool], int]:
@@ -133,23 +134,20 @@ def bytes_of(aval: Any) -> int:
     return math.prod(aval.shape) * aval.dtype.itemsize
 
 
-def numbers(jaxpr: Jaxpr, consts: Sequence[Any] = ()) -> Iterator[Any]:
-    """All that is fixed in a jaxpr: its constants, and the numbers in its equations, in order."""
-    yield from consts
-    for equation in jaxpr.eqns:
-        yield from (var.val for var in equation.invars if isinstance(var, Literal))
-        yield from (number for value in equation.params.values() for number in parameters(value))
-    yield from (var.val for var in jaxpr.outvars if isinstance(var, Literal))
-
-
-def parameters(value: Any) -> Iterator[Any]:
-    """The numbers in a parameter of an equation, such as the place of a slice, or the jaxpr of a branch."""
+def fixed(value: Any) -> Iterator[Any]:
+    """All numbers that are fixed in a jaxpr, in order: constants, and those in its equations and their parameters."""
     if isinstance(value, ClosedJaxpr):
-        yield from numbers(value.jaxpr, value.consts)
+        yield from value.consts
+        yield from fixed(value.jaxpr)
     elif isinstance(value, Jaxpr):
-        yield from numbers(value)
+        for equation in value.eqns:
+            yield from fixed(equation.invars)
+            yield from fixed(tuple(equation.params.values()))
+        yield from fixed(value.outvars)
     elif isinstance(value, tuple | list):
-        yield from (number for part in value for number in parameters(part))
+        yield from (number for part in value for number in fixed(part))
+    elif isinstance(value, Literal):
+        yield value.val
     elif isinstance(value, int | float | complex | np.ndarray | np.generic):
         yield value
 

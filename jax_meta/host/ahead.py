@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from jax_meta.base import Task, TrainState
-from jax_meta.host.batches import Shapes, bytes_of, check_shapes, checked, shapes_of
+from jax_meta.host.batches import bytes_of, checked, shapes_of
 from jax_meta.host.sources import HostTasks, OutOfTasksError, Seed
 from jax_meta.sampling import SAMPLE_AHEAD_BYTES
 
@@ -37,7 +37,7 @@ class Ahead:
         self.ready: queue.Queue[Batch] = queue.Queue()
         self.stop = threading.Event()
         self.thread: threading.Thread | None = None
-        self.shapes: Shapes | None = None
+        self.like: Task | None = None
 
     def __call__(self, seed: Seed, step: int, num_tasks: int) -> Task:
         """The tasks of a meta-step."""
@@ -55,11 +55,8 @@ class Ahead:
     def begin(self, seed: Seed, step: int, num_tasks: int) -> Batch:
         """Draws the tasks of a step, and starts the thread on the next ones."""
         self.close()
-        if self.source.seek is not None:
-            if self.begun:
-                raise ValueError(f"the tasks of meta-step {step} came from the iterable {self.source.name}, once.")
-            self.source.seek(step - self.first)
-        self.begun = True
+        if self.source.seek is not None and self.begun:
+            raise ValueError(f"the tasks of meta-step {step} came from the iterable {self.source.name}, once.")
         batch = self.draw(seed, step, num_tasks)
         if batch.tasks is not None and step + 1 < self.end:
             depth = 2 * SAMPLE_AHEAD_BYTES // max(1, bytes_of(batch.tasks))
@@ -85,23 +82,23 @@ class Ahead:
     def draw(self, seed: Seed, step: int, num_tasks: int) -> Batch:
         """The tasks of a step, whole and of the shapes of the first, or the error."""
         try:
-            tasks = checked(self.source.draw(seed, step, num_tasks), num_tasks)
-            shapes = shapes_of(tasks)
-            self.shapes = self.shapes or shapes
-            check_shapes(shapes, self.shapes)
+            if self.source.seek is not None and not self.begun:
+                self.source.seek(step - self.first)
+            self.begun = True
+            tasks = checked(self.source.draw(seed, step, num_tasks), num_tasks, self.like)
+            self.like = self.like or shapes_of(tasks)
             return Batch(tasks)
-        except StopIteration:
-            return Batch(
-                None,
-                OutOfTasksError(
-                    f"the source of tasks, {self.source.name}, has none for meta-step {step} of {self.end}. The state "
-                    "there is `state` of this error, and `history` its metrics. Let the source go round, as in "
-                    "`while True: yield from loader`, or ask for fewer meta-steps."
-                ),
+        except StopIteration as end:
+            error = OutOfTasksError(
+                f"the source of tasks, {self.source.name}, has none for meta-step {step} of {self.end}. The state "
+                "there is `state` of this error, and `history` its metrics. Let the source go round, as in `while "
+                "True: yield from loader`, or ask for fewer meta-steps."
             )
-        except BaseException as error:  # of the source, for the caller's thread to raise
-            error.add_note(f"in the tasks of meta-step {step}, from {self.source.name}")
+            error.__cause__ = end.__cause__
             return Batch(None, error)
+        except BaseException as raised:  # by the source, for the caller's thread to raise again
+            raised.add_note(f"in the tasks of meta-step {step}, from {self.source.name}")
+            return Batch(None, raised)
 
     def close(self) -> None:
         """Ends the thread, or leaves it to end by itself where the source does not return."""

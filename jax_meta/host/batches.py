@@ -9,23 +9,33 @@ import numpy as np
 from jax_meta.base import PyTree, Task
 from jax_meta.checks import check_tasks, describe
 
-Shapes = list[tuple[str, str]]
-"""The path and the shape of each leaf, as text."""
-
 
 def copied(tasks: PyTree) -> PyTree:
     """Arrays or tensors as NumPy arrays of their own: a source may fill the same buffers again."""
     return jax.tree.map(lambda leaf: np.asarray(leaf).copy(), tasks)
 
 
-def checked(tasks: Any, num_tasks: int) -> Task:
-    """A batch of tasks as NumPy arrays of their own; raises an error if it is none."""
+def checked(tasks: Any, num_tasks: int, like: Task | None = None) -> Task:
+    """A batch of tasks as NumPy arrays of their own; raises an error if it is none, or of another shape than `like`."""
     if not isinstance(tasks, Task):
         raise TypeError(
             "a source of tasks must give jax_meta.Task(support, query), each a batch such as (inputs, targets), got a "
             f"{type(tasks).__name__}."
         )
     tasks = copied(tasks)
+    shapes = shapes_of(tasks)
+    if shapes != like:
+        check_batch(tasks, num_tasks)
+        if like is not None:
+            raise ValueError(
+                f"{difference(like, shapes)}: all batches must have the same shapes and dtypes. Pad or drop what "
+                "differs, such as the last batch of a DataLoader with drop_last=True."
+            )
+    return tasks
+
+
+def check_batch(tasks: Task, num_tasks: int) -> None:
+    """Raises an error unless these are arrays of numbers, of `num_tasks` tasks that fit together."""
     for path, leaf in jax.tree.leaves_with_path(tasks):
         if leaf.dtype.kind in "OSUmM":
             raise TypeError(f"tasks are arrays of numbers, got {leaf.dtype} at {jax.tree_util.keystr(path)}.")
@@ -36,25 +46,22 @@ def checked(tasks: Any, num_tasks: int) -> Task:
                 "drop_last=True."
             )
     check_tasks(tasks)
-    return tasks
 
 
-def shapes_of(tasks: Task) -> Shapes:
-    """The path and the shape of each leaf."""
-    return [(jax.tree_util.keystr(path), describe(leaf)) for path, leaf in jax.tree.leaves_with_path(tasks)]
+def shapes_of(tasks: Task) -> Task:
+    """The shape and dtype of each leaf, in the place of it."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tasks)
 
 
-def check_shapes(shapes: Shapes, first: Shapes) -> None:
-    """Raises ValueError if a batch has other shapes or dtypes than the first."""
-    if shapes != first:
-        was, now = next(
-            pair for pair in zip_longest(first, shapes, fillvalue=("nowhere", "missing")) if len({*pair}) > 1
-        )
-        raise ValueError(
-            f"the tasks are {now[1]} at {now[0]}, and those before were {was[1]} at {was[0]}: all batches must have "
-            "the same shapes and dtypes. Pad or drop what differs, such as the last batch of a DataLoader with "
-            "drop_last=True."
-        )
+def difference(like: Task, shapes: Task) -> str:
+    """Where two batches differ first."""
+    was, now = (
+        [(jax.tree_util.keystr(path), describe(leaf)) for path, leaf in jax.tree.leaves_with_path(tree)]
+        for tree in (like, shapes)
+    )
+    pairs = zip_longest(was, now, fillvalue=("the end", "nothing"))
+    (place, old), (path, new) = next((pair for pair in pairs if pair[0] != pair[1]), (was[0], now[0]))
+    return f"the tasks are {new} at {path}, and those before were {old} at {place}"
 
 
 def bytes_of(tasks: PyTree) -> int:

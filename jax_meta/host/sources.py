@@ -72,7 +72,8 @@ def host_tasks(source: HostSampler | TasksBySteps | Iterable[Task], *, skip: boo
 
     Each gives batches, a `Task` with leaves `[num_tasks, examples, ...]` that are arrays or CPU tensors, all of the
     same shapes. They are drawn in a thread, in order and no more than are used, copied, and handed to the device in
-    blocks of about a mebibyte. The result is that of `jax_meta.fit_tasks` on them, to the bit.
+    blocks of about a mebibyte. The result is that of `jax_meta.fit_tasks` on them, to the bit. A function or a sequence
+    is asked for its first batch twice, to see that it gives the same.
 
     Args:
         source: of the tasks.
@@ -134,8 +135,8 @@ def by_step(source: Any) -> Draw:
     def draw(seed: Seed, step: int, num_tasks: int) -> Task:
         try:
             return source[step]
-        except IndexError:
-            raise StopIteration from None
+        except IndexError as error:
+            raise StopIteration from error
 
     return draw
 
@@ -176,7 +177,8 @@ def again_alike(draw: Draw) -> Draw:
         tasks = draw(seed, step, num_tasks)
         if not is_checked:
             tasks, again = copied(tasks), copied(draw(seed, step, num_tasks))
-            if not jax.tree.all(jax.tree.map(lambda a, b: a.tobytes() == b.tobytes(), tasks, again)):
+            first, second = ([leaf.tobytes() for leaf in jax.tree.leaves(drawn)] for drawn in (tasks, again))
+            if first != second:
                 raise ValueError(
                     f"asked for the tasks of meta-step {step} twice, it gave two batches: the same run would not be "
                     "the same again. Draw from the rng that is given, and from nothing else; or give an iterable, "

@@ -117,6 +117,18 @@ def test_another_key_draws_other_tasks():
     assert other.params != same.params
 
 
+def test_what_ended_a_sequence_is_the_cause():
+    """An IndexError may be a mistake inside it."""
+
+    class Sequence:
+        def __getitem__(self, step):
+            return batches(3)[step]
+
+    with pytest.raises(OutOfTasksError, match="none for meta-step 3 of 5") as caught:
+        fit(host_tasks(Sequence()), start(), num_meta_steps=5)
+    assert isinstance(caught.value.__cause__, IndexError)
+
+
 def test_one_batch_for_all_steps():
     (batch,) = batches(1)
     state, _ = fit(host_tasks(lambda rng, num_tasks: batch), start(), num_meta_steps=5)
@@ -199,7 +211,7 @@ BAD = {
 OTHER = {
     "shape": (longer(), r"float64\[2, 4, 1\] at \.support\[0\].*before were float64\[2, 3, 1\].*drop_last"),
     "dtype": (as_task(np.zeros((NUM_TASKS, 3, 1), np.float32)), r"float32.*before were float64"),
-    "leaves": (Task((np.zeros((2, 3, 1)),), (np.zeros((2, 3, 1)),)), r"missing at nowhere|float64.*before were"),
+    "leaves": (Task((np.zeros((2, 3, 1)),), (np.zeros((2, 3, 1)),)), r"nothing.*before were float64|before were"),
 }
 
 

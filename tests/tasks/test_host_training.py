@@ -61,6 +61,12 @@ def test_an_iterable_goes_on_within_a_process_and_is_else_refused(tmp_path):
     assert_same(state, fit_tasks(STEPS)[0])
 
 
+def test_an_iterable_that_is_too_short_to_drop_what_was_used(tmp_path):
+    train(host_tasks(iter(batches(6))), start(), num_meta_steps=6, folder=tmp_path)
+    with pytest.raises(OutOfTasksError, match="none for meta-step 6 of 12"):
+        train(host_tasks(iter(batches(4)), skip=True), start(), num_meta_steps=STEPS, folder=tmp_path)
+
+
 def test_a_state_that_was_trained_before_may_begin_on_an_iterable(tmp_path):
     state = start()._replace(step=jax.numpy.array(40, "int32"))
     trained, records = train(host_tasks(iter(batches(2))), state, num_meta_steps=42, folder=tmp_path)
