@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jax_meta.datasets.images_checks import check_counts, check_images, check_names
+from jax_meta.datasets.image_checks import check_counts, check_images, check_names
 
 __all__ = ["ClassImages", "Splits", "select", "select_names"]
 
@@ -29,11 +29,12 @@ class ClassImages:
     Raises:
         ValueError: if the three are not of that form, or do not fit together; the message says how to make them.
 
-    >>> import numpy as np
-    >>> from jax_meta.datasets import ClassImages
-    >>> pixels = np.random.default_rng(0).integers(0, 256, (30, 10, 28, 28, 1), np.uint8)
-    >>> data = ClassImages(pixels, np.full(30, 10, np.int32), tuple(f"class {number}" for number in range(30)))
-    >>> assert data.images.shape == (30, 10, 28, 28, 1)
+    Example:
+        >>> import numpy as np
+        >>> from jax_meta.datasets import ClassImages
+        >>> pixels = np.random.default_rng(0).integers(0, 256, (30, 10, 28, 28, 1), np.uint8)
+        >>> data = ClassImages(pixels, np.full(30, 10, np.int32), tuple(f"class {number}" for number in range(30)))
+        >>> assert data.images.shape == (30, 10, 28, 28, 1)
     """
 
     images: jax.Array | np.ndarray
@@ -64,11 +65,12 @@ class ClassImages:
 class Splits(NamedTuple):
     """Disjoint classes to train on, to choose by, and to report.
 
-    >>> import numpy as np
-    >>> from jax_meta.datasets import ClassImages, Splits, select
-    >>> data = ClassImages(np.zeros((10, 5, 4, 4, 1), np.uint8), np.full(10, 5, np.int32), tuple("abcdefghij"))
-    >>> splits = Splits(select(data, range(6)), select(data, range(6, 8)), select(data, range(8, 10)))
-    >>> assert splits.test.names == ("i", "j")
+    Example:
+        >>> import numpy as np
+        >>> from jax_meta.datasets import ClassImages, Splits, select
+        >>> data = ClassImages(np.zeros((10, 5, 4, 4, 1), np.uint8), np.full(10, 5, np.int32), tuple("abcdefghij"))
+        >>> splits = Splits(select(data, range(6)), select(data, range(6, 8)), select(data, range(8, 10)))
+        >>> assert splits.test.names == ("i", "j")
     """
 
     train: ClassImages
@@ -89,11 +91,12 @@ def select(data: ClassImages, indices: Sequence[int] | np.ndarray) -> ClassImage
     Raises:
         ValueError: if `indices` is empty, or not a list of whole numbers, or there are no such classes.
 
-    >>> import numpy as np
-    >>> from jax_meta.datasets import ClassImages, select
-    >>> data = ClassImages(np.zeros((3, 5, 4, 4, 1), np.uint8), np.array([5, 2, 4]), ("a", "b", "c"))
-    >>> enough = select(data, np.flatnonzero(data.counts >= 4))
-    >>> assert enough.names == ("a", "c")
+    Example:
+        >>> import numpy as np
+        >>> from jax_meta.datasets import ClassImages, select
+        >>> data = ClassImages(np.zeros((3, 5, 4, 4, 1), np.uint8), np.array([5, 2, 4]), ("a", "b", "c"))
+        >>> enough = select(data, np.flatnonzero(data.counts >= 4))
+        >>> assert enough.names == ("a", "c")
     """
     classes, indices = len(data.names), np.asarray(indices)
     if (
@@ -126,10 +129,11 @@ def select_names(data: ClassImages, names: Sequence[str]) -> ClassImages:
     Raises:
         ValueError: if `names` is empty, the data lacks a name, or two classes have it.
 
-    >>> import numpy as np
-    >>> from jax_meta.datasets import ClassImages, select_names
-    >>> data = ClassImages(np.zeros((3, 5, 4, 4, 1), np.uint8), np.array([5, 2, 4]), ("a", "b", "c"))
-    >>> assert select_names(data, ["c", "b"]).counts.tolist() == [4, 2]
+    Example:
+        >>> import numpy as np
+        >>> from jax_meta.datasets import ClassImages, select_names
+        >>> data = ClassImages(np.zeros((3, 5, 4, 4, 1), np.uint8), np.array([5, 2, 4]), ("a", "b", "c"))
+        >>> assert select_names(data, ["c", "b"]).counts.tolist() == [4, 2]
     """
     index = {name: position for position, name in enumerate(data.names)}
     missing = [name for name in names if name not in index]

@@ -90,17 +90,18 @@ def host_tasks(source: HostSampler | TasksBySteps | Iterable[Task], *, skip: boo
         OutOfTasksError: in `fit` and `train`, if the source ends early; the error holds the state that was reached.
         Exception: in `fit` and `train`, what the source raises, as it is.
 
-    >>> import jax, jax.numpy as jnp, numpy as np, optax, jax_meta
-    >>> def draw(rng, num_tasks):  # to find the mean of five numbers
-    ...     numbers = rng.normal(3.0, size=(2, num_tasks, 5))
-    ...     return jax_meta.Task(*numbers)
-    >>> def loss_fn(params, batch, key):
-    ...     loss = ((batch - params) ** 2).mean()
-    ...     return loss, {"loss": loss}
-    >>> learner, outer = jax_meta.maml(loss_fn, optax.sgd(0.1), num_steps=1), optax.sgd(0.1)
-    >>> state = jax_meta.init(learner, outer, jnp.zeros(()), jax.random.key(0))
-    >>> state, _ = jax_meta.fit(learner, outer, jax_meta.host_tasks(draw), state, num_meta_steps=100, num_tasks=4)
-    >>> assert abs(state.params - 3) < 0.5
+    Example:
+        >>> import jax, jax.numpy as jnp, numpy as np, optax, jax_meta
+        >>> def draw(rng, num_tasks):  # to find the mean of five numbers
+        ...     numbers = rng.normal(3.0, size=(2, num_tasks, 5))
+        ...     return jax_meta.Task(*numbers)
+        >>> def loss_fn(params, batch, key):
+        ...     loss = ((batch - params) ** 2).mean()
+        ...     return loss, {"loss": loss}
+        >>> learner, outer = jax_meta.maml(loss_fn, optax.sgd(0.1), num_steps=1), optax.sgd(0.1)
+        >>> state = jax_meta.init(learner, outer, jnp.zeros(()), jax.random.key(0))
+        >>> state, _ = jax_meta.fit(learner, outer, jax_meta.host_tasks(draw), state, num_meta_steps=100, num_tasks=4)
+        >>> assert abs(state.params - 3) < 0.5
     """
     name = getattr(source, "__qualname__", type(source).__name__)
     if callable(source):

@@ -16,15 +16,19 @@ REMEDIES = {
 """How to make images of another kind of dtype bytes."""
 
 
+def check_bytes(images: Any) -> None:
+    """Raises ValueError unless images are uint8."""
+    if images.dtype != np.uint8:
+        remedy = REMEDIES.get(np.dtype(images.dtype).kind, "Where they are from 0 to 255, give images.astype(np.uint8)")
+        raise ValueError(f"images must be uint8 from 0 to 255, got {describe(images)}. {remedy}.")
+
+
 def check_images(images: Any) -> None:
     """Raises ValueError unless images are uint8, by class, with their channels last."""
     if not hasattr(images, "dtype") or not hasattr(images, "shape"):
         raise ValueError(f"images must be an array of images, got a {type(images).__name__}: stack them with np.stack.")
-    found = describe(images)
-    if images.dtype != np.uint8:
-        remedy = REMEDIES.get(np.dtype(images.dtype).kind, "Where they are from 0 to 255, give images.astype(np.uint8)")
-        raise ValueError(f"images must be uint8 from 0 to 255, got {found}. {remedy}.")
-    shape = images.shape
+    check_bytes(images)
+    shape, found = images.shape, describe(images)
     if len(shape) != 5:
         raise ValueError(f"images must be {FORM}, got {found}. Grey images without channels: images[..., None].")
     if 0 in shape:
