@@ -151,6 +151,7 @@ def fit(
     Raises:
         ValueError: for steps or task counts out of range, if what `sample_tasks` draws does not depend on its key or
             depends on more, and as in `meta_gradient`; before anything runs.
+        OutOfTasksError: if tasks of the host end early; it holds the state and the metrics until then.
         FloatingPointError: if a metric is not finite, naming the first such step. Inside `jit` or `vmap` nothing can be
             raised: call `jax_meta.check_finite` on the history.
     """
