@@ -26,6 +26,7 @@ from jax_meta.algorithms.transfer import transfer
 from jax_meta.base import LossFn, LossGradient, MetaLearner, Sampler, Task, TrainState
 from jax_meta.checks import check_finite
 from jax_meta.evaluation import Estimate, estimate, evaluate, learning_curves, transduction
+from jax_meta.host.sources import HostTasks, OutOfTasksError, host_tasks
 from jax_meta.inner import adapt, balanced, shuffled
 from jax_meta.installation import check_alone
 from jax_meta.losses import classification, regression
@@ -44,11 +45,13 @@ __version__ = version("jax-metalearn")
 
 __all__ = [
     "Estimate",
+    "HostTasks",
     "LoadedModel",
     "LossFn",
     "LossGradient",
     "MetaLearner",
     "MetaSGDParams",
+    "OutOfTasksError",
     "ReptileParams",
     "Sampler",
     "Task",
@@ -68,6 +71,7 @@ __all__ = [
     "fit",
     "fit_tasks",
     "fomaml",
+    "host_tasks",
     "imaml",
     "init",
     "interpolate",

@@ -101,7 +101,11 @@ class MetaLearner(NamedTuple):
 
 
 class Sampler(Protocol):
-    """`(key, num_tasks) -> Task` with leaves `[num_tasks, examples, ...]`; pure, and runs inside `jax.jit`."""
+    """`(key, num_tasks) -> Task` with leaves `[num_tasks, examples, ...]`; pure, and runs inside `jax.jit`.
+
+    All its randomness is of `jax.random`, from `key`: it runs once, while JAX traces it. Tasks that NumPy or PyTorch
+    make are `jax_meta.host_tasks`.
+    """
 
     def __call__(self, key: jax.Array, num_tasks: int, /) -> Task: ...
 

@@ -1,5 +1,7 @@
 """Wrong input fails early, with the remedy. Shapes are known while JAX traces, so these cost nothing at run time."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,10 +9,20 @@ import numpy as np
 from jax_meta.base import Batch, Metrics, PyTree, Task
 
 
+def check_count(count: int, name: str, *, least: int) -> None:
+    """Raises ValueError unless a number of the given name is an integer of `least` or more."""
+    if not is_integer(count) or count < least:
+        raise ValueError(f"{name} must be an integer of {least} or more, got {count!r}.")
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer, and no bool."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 def check_num_steps(num_steps: int, name: str = "num_steps") -> None:
     """Raises ValueError unless a number of steps, of the given name, is an integer of 0 or more."""
-    if isinstance(num_steps, bool) or not isinstance(num_steps, int | np.integer) or num_steps < 0:
-        raise ValueError(f"{name} must be an integer of 0 or more, got {num_steps!r}.")
+    check_count(num_steps, name, least=0)
 
 
 def check_batch_size(batch_size: int | None, batch: Batch) -> None:
@@ -98,9 +110,9 @@ def check_finite(history: Metrics, *, first_step: int | jax.Array = 0) -> None:
             )
 
 
-def describe(leaf: jax.Array) -> str:
+def describe(leaf: Any) -> str:
     """The dtype and shape of a leaf, as in float32[10, 1]."""
-    return f"{leaf.dtype}[{', '.join(map(str, leaf.shape))}]"
+    return f"{jnp.result_type(leaf)}[{', '.join(map(str, jnp.shape(leaf)))}]"
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

@@ -10,10 +10,10 @@ from jax.sharding import Mesh
 from jax_meta.base import MetaLearner, Metrics, Params, Sampler, Task, TrainState
 from jax_meta.checks import check_finite, check_num_steps, check_tasks
 from jax_meta.devices import mean_over_devices, replicate, spread
+from jax_meta.host.blocks import fit_blocks, next_host_tasks
+from jax_meta.host.sources import HostTasks, as_argument
 from jax_meta.mean import mean_gradient
-
-SAMPLE_AHEAD_BYTES = 2**20
-"""`fit` samples the tasks of as many meta-steps at once as fit in this: one large draw costs less than many small."""
+from jax_meta.sampling import in_blocks, steps_ahead, without_jit
 
 
 def meta_gradient(
@@ -89,7 +89,7 @@ def train_step(
     return TrainState(params, opt_state, state.key, state.step + 1), metrics
 
 
-def next_tasks(sample_tasks: Sampler, state: TrainState, *, num_tasks: int = 1) -> Task:
+def next_tasks(sample_tasks: Sampler | HostTasks, state: TrainState, *, num_tasks: int = 1) -> Task:
     """The tasks of the meta-step that `state` is about to take: those that `fit` draws there.
 
     With `jax_meta.train_step` on them, a meta-step can be looked at by itself.
@@ -101,7 +101,12 @@ def next_tasks(sample_tasks: Sampler, state: TrainState, *, num_tasks: int = 1) 
 
     Returns:
         The tasks, leaves `[num_tasks, examples, ...]`.
+
+    Raises:
+        ValueError: for the tasks of an iterable, which come once.
     """
+    if isinstance(sample_tasks, HostTasks):
+        return next_host_tasks(sample_tasks, state, num_tasks)
     return sample_tasks(step_keys(state.key, state.step)[0], num_tasks)
 
 
@@ -114,7 +119,7 @@ def step_keys(key: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
 def fit(
     learner: MetaLearner,
     optimizer: optax.GradientTransformation,
-    sample_tasks: Sampler,
+    sample_tasks: Sampler | HostTasks,
     state: TrainState,
     *,
     num_meta_steps: int,
@@ -132,7 +137,8 @@ def fit(
         optimizer: the outer optimizer, any optax transformation.
         sample_tasks: `(key, num_tasks) -> Task`, pure, run on the device inside the scan. One that draws from arrays is
             best a `jax.tree_util.Partial` of them, as `jax_meta.tasks.episodes` makes: they are then arguments of the
-            compiled program, and not constants in it.
+            compiled program, and not constants in it. Tasks that NumPy, PyTorch or a file gives are made by
+            `jax_meta.host_tasks`.
         state: from `jax_meta.init`, or from an earlier `fit`.
         num_meta_steps: meta-steps to take, 0 or more.
         num_tasks: tasks a meta-step, the meta-batch. Default: 1.
@@ -143,7 +149,9 @@ def fit(
         The state after the last step, and the metrics of every step, each `[num_meta_steps]`.
 
     Raises:
-        ValueError: for steps or task counts out of range, and as in `meta_gradient`; before anything runs.
+        ValueError: for steps or task counts out of range, if what `sample_tasks` draws does not depend on its key or
+            depends on more, and as in `meta_gradient`; before anything runs.
+        OutOfTasksError: if tasks of the host end early; it holds the state and the metrics until then.
         FloatingPointError: if a metric is not finite, naming the first such step. Inside `jit` or `vmap` nothing can be
             raised: call `jax_meta.check_finite` on the history.
     """
@@ -164,7 +172,7 @@ def fit(
 def fit_unchecked(
     learner: MetaLearner,
     optimizer: optax.GradientTransformation,
-    sample_tasks: Sampler,
+    sample_tasks: Sampler | HostTasks,
     state: TrainState,
     *,
     num_meta_steps: int,
@@ -174,9 +182,13 @@ def fit_unchecked(
 ) -> tuple[TrainState, Metrics]:
     """`fit`, without a look at the metrics it returns: they may be NaN or infinite."""
     check_num_steps(num_meta_steps, "num_meta_steps")
-    if not isinstance(sample_tasks, jax.tree_util.Partial):
-        sample_tasks = jax.tree_util.Partial(sample_tasks)
-    sample_tasks, state = replicate((sample_tasks, state), mesh)
+    sample_tasks, state = replicate((as_argument(sample_tasks), state), mesh)
+    if isinstance(sample_tasks, HostTasks):
+
+        def take(tasks, taken, state):
+            return _fit_tasks(learner, optimizer, spread(tasks, mesh), state, task_batch_size, mesh, taken)
+
+        return fit_blocks(take, sample_tasks, state, num_meta_steps, num_tasks)
     return _fit(learner, optimizer, sample_tasks, state, num_meta_steps, num_tasks, task_batch_size, mesh)
 
 
@@ -209,9 +221,15 @@ def fit_tasks(
 
 
 @partial(jax.jit, static_argnums=(0, 1, 4, 5))
-def _fit_tasks(learner, optimizer, tasks, state, task_batch_size, mesh):
+def _fit_tasks(learner, optimizer, tasks, state, task_batch_size, mesh, taken=None):
     step = partial(train_step, learner, optimizer, task_batch_size=task_batch_size, mesh=mesh)
-    return jax.lax.scan(step, state, tasks)
+    if taken is None:
+        return jax.lax.scan(step, state, tasks)
+
+    def skip(state, tasks):
+        return state, optax.tree.zeros_like(jax.eval_shape(step, state, tasks)[1])
+
+    return jax.lax.scan(lambda state, entry: jax.lax.cond(entry[0], step, skip, state, entry[1]), state, (taken, tasks))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 4, 5, 6, 7))
@@ -219,17 +237,16 @@ def _fit(learner, optimizer, sample_tasks, state, num_meta_steps, num_tasks, tas
     def sample(step):
         return next_tasks(sample_tasks, state._replace(step=step), num_tasks=num_tasks)
 
-    def block(state, steps):
-        return _fit_tasks(learner, optimizer, jax.vmap(sample)(steps), state, task_batch_size, mesh)
+    def block(state, entry):
+        steps, taken = entry
+        return _fit_tasks(learner, optimizer, jax.vmap(sample)(steps), state, task_batch_size, mesh, taken)
 
-    size = steps_sampled_ahead(jax.eval_shape(sample, state.step), num_meta_steps)
-    steps = state.step + jnp.arange(num_meta_steps, dtype=state.step.dtype)
-    state, history = jax.lax.scan(block, state, steps.reshape(num_meta_steps // size, size))
-    return state, jax.tree.map(lambda leaf: leaf.reshape(num_meta_steps), history)
+    def draw(key):
+        return next_tasks(without_jit(sample_tasks), state._replace(key=key), num_tasks=num_tasks)
 
-
-def steps_sampled_ahead(tasks: Task, num_meta_steps: int) -> int:
-    """How many meta-steps' tasks to draw at once, given the shapes of one step's: a divisor of `num_meta_steps`."""
-    step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tasks))
-    limit = max(1, min(num_meta_steps, SAMPLE_AHEAD_BYTES // max(step_bytes, 1)))
-    return next(size for size in range(limit, 0, -1) if num_meta_steps % size == 0)
+    number, size = in_blocks(num_meta_steps, steps_ahead(draw, state.key))
+    places = jnp.arange(number * size, dtype=state.step.dtype).reshape(number, size)
+    taken = None if number * size == num_meta_steps else places < num_meta_steps
+    steps = state.step + jnp.minimum(places, max(num_meta_steps - 1, 0))
+    state, history = jax.lax.scan(block, state, (steps, taken))
+    return state, jax.tree.map(lambda leaf: leaf.reshape(number * size)[:num_meta_steps], history)

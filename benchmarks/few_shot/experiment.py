@@ -139,20 +139,20 @@ def make_outer(protocol: Protocol, algorithm: str) -> optax.GradientTransformati
 def make_samplers(protocol: Protocol, algorithm: str, splits: Splits) -> dict[str, Sampler]:
     """Of training, validation and test tasks. Transfer learning trains on queries alone, as many as it has shots."""
     augment = jax_meta.tasks.in_turn(jax_meta.tasks.flip, jax_meta.tasks.shift) if protocol.augmented else None
-    training = {
+    training: dict[str, Any] = {
         "shots": protocol.train_shots,
         "queries": protocol.queries,
         "rotations": protocol.rotations,
         "augment": augment,
     }
-    testing = {
+    testing: dict[str, Any] = {
         "shots": protocol.shots,
         "queries": protocol.test_queries,
         "rotations": protocol.test_rotations,
     }
     if algorithm == "transfer":
         training["queries"] = max(protocol.queries, protocol.train_shots)
-    common = {"ways": protocol.ways, "prepare": make_prepare(protocol)}
+    common: dict[str, Any] = {"ways": protocol.ways, "prepare": make_prepare(protocol)}
     return {
         "train": jax_meta.tasks.episodes(splits.train, **common, **training),
         "val": jax_meta.tasks.episodes(splits.val, **common, **testing),

@@ -15,6 +15,8 @@ from jax.sharding import Mesh
 from jax_meta.base import LossGradient, MetaLearner, Metrics, Params, Sampler, TrainState
 from jax_meta.checks import check_num_steps
 from jax_meta.devices import replicate
+from jax_meta.host.ahead import running
+from jax_meta.host.sources import HostTasks, OutOfTasksError, as_argument
 from jax_meta.outer import fit_unchecked
 from jax_meta.runs import failure, interrupts
 from jax_meta.runs.checkpoints import Score, accuracy_or_loss
@@ -22,6 +24,7 @@ from jax_meta.runs.files import RunFiles, open_files
 from jax_meta.runs.processes import agreed, ends_together, is_main
 from jax_meta.runs.progress import Progress, Report, shown
 from jax_meta.runs.records import Record, summarise
+from jax_meta.sampling import check_sampler
 
 Validate = Callable[[Params], Mapping[str, Any]]
 
@@ -38,7 +41,7 @@ class Plan(NamedTuple):
 def train(
     learner: MetaLearner,
     optimizer: optax.GradientTransformation,
-    sample_tasks: Sampler,
+    sample_tasks: Sampler | HostTasks,
     state: TrainState,
     *,
     num_meta_steps: int,
@@ -71,7 +74,7 @@ def train(
     Args:
         learner: the algorithm.
         optimizer: the outer optimizer.
-        sample_tasks: as in `jax_meta.fit`.
+        sample_tasks: as in `jax_meta.fit`, or `jax_meta.host_tasks`, which says what a stopped run needs to go on.
         state: from `jax_meta.init`; where the folder has a checkpoint, that takes its place.
         num_meta_steps: the meta-step to reach. A finished run goes on when a later call asks for more.
         num_tasks: tasks a meta-step. Default: 1.
@@ -102,27 +105,39 @@ def train(
         The state after the last step, and the records, dicts with `step` and the mean of each metric.
 
     Raises:
-        ValueError: for options out of range, before anything runs; for a folder of another run, naming what differs.
+        ValueError: for options out of range, and as in `jax_meta.fit`, before anything runs; for a folder of another
+            run, naming what differs.
         FloatingPointError: under "stop", naming the meta-step, and how to draw its tasks again; the last finite state
             is saved in `folder/last_finite`.
         OSError: if the folder is in use or cannot be written; what was saved before stays.
+        OutOfTasksError: if tasks of the host end early; what was learned until then is recorded and saved.
     """
     plan = make_plan(num_meta_steps, record_every, validate_every if validate else None, save_seconds)
     if keep < 1:
         raise ValueError(f"keep must be 1 or more, got {keep}.")
     failure.check_policy(non_finite, state)
     name = name or name_of(learner)
-    sample_tasks, state = replicate((jax.tree_util.Partial(sample_tasks), state), mesh)
+    sample_tasks, state = replicate((as_argument(sample_tasks), state), mesh)
+    if fit is fit_unchecked and not isinstance(sample_tasks, HostTasks):
+        check_sampler(sample_tasks, state.key, num_tasks)
 
     def take(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
         options = {"num_tasks": num_tasks, "task_batch_size": task_batch_size, "mesh": mesh}
         return fit(learner, optimizer, sample_tasks, state, num_meta_steps=count, **options)
 
     def advance(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
-        following, history = jax.block_until_ready(take(state, count))
+        ended = None
+        try:
+            following, history = jax.block_until_ready(take(state, count))
+        except OutOfTasksError as error:
+            ended, following, history = error, error.state, error.history
         if not failure.is_finite(following, history, non_finite):
-            last, history = failure.find_failure(take, state, count, non_finite)
-            raise failure.stop(name, last, history, None if folder is None else Path(folder), num_tasks)
+            last, again = state, not isinstance(sample_tasks, HostTasks) or sample_tasks.seek is None
+            if again:
+                last, history = failure.find_failure(take, state, count, non_finite)
+            raise failure.stop(name, last, history, None if folder is None else Path(folder), num_tasks, again=again)
+        if ended:
+            raise ended
         return following, history
 
     with ExitStack() as stack:
@@ -131,6 +146,8 @@ def train(
         tell = stack.enter_context(shown(name, report if is_main() else lambda progress: None))
         received = stack.enter_context(interrupts.noted_signals())
         stack.enter_context(ends_together())
+        if isinstance(sample_tasks, HostTasks):
+            sample_tasks = stack.enter_context(running(sample_tasks, state, end=num_meta_steps))
         state, signal = run(plan, files, state, advance, partial(measure, plan, validate, score), tell, received)
     if signal:
         interrupts.act(signal)
@@ -148,12 +165,21 @@ def run(
 ) -> tuple[TrainState, int]:
     """The loop: the state that it reached, and the signal that ended it early, or 0."""
     state = files.resume(state)
-    saved = time.monotonic()
+    saved, saved_step = time.monotonic(), step_of(state)
     tell(Progress(step_of(state), plan.num_meta_steps, 0.0, files.records[-1] if files.records else {}))
     while (begin := step_of(state)) < plan.num_meta_steps:
         target = min(plan.num_meta_steps, (begin // plan.record_every + 1) * plan.record_every)
         start = time.monotonic()
-        state, history = advance(state, target - begin)
+        try:
+            state, history = advance(state, target - begin)
+        except OutOfTasksError as ended:
+            if step_of(ended.state) > begin:
+                record, score = measure(ended.state, ended.history)
+                files.record(record, time.monotonic() - start)
+                files.save(ended.state, score)
+            elif begin > saved_step:
+                files.save(state, None)
+            raise
         speed = (target - begin) / (time.monotonic() - start)
         record, score = measure(state, history)
         files.record(record, time.monotonic() - start)
@@ -161,7 +187,7 @@ def run(
         signal, is_late = agreed(max(received, default=0), late)
         if signal or is_late or is_validated(plan, target):
             files.save(state, score)
-            saved = time.monotonic()
+            saved, saved_step = time.monotonic(), target
         tell(Progress(target, plan.num_meta_steps, speed, record))
         if signal:
             return state, int(signal)
