@@ -174,10 +174,13 @@ def fit_unchecked(
 ) -> tuple[TrainState, Metrics]:
     """`fit`, without a look at the metrics it returns: they may be NaN or infinite."""
     check_num_steps(num_meta_steps, "num_meta_steps")
-    if not isinstance(sample_tasks, jax.tree_util.Partial):
-        sample_tasks = jax.tree_util.Partial(sample_tasks)
-    sample_tasks, state = replicate((sample_tasks, state), mesh)
+    sample_tasks, state = replicate((as_partial(sample_tasks), state), mesh)
     return _fit(learner, optimizer, sample_tasks, state, num_meta_steps, num_tasks, task_batch_size, mesh)
+
+
+def as_partial(sample_tasks: Sampler) -> jax.tree_util.Partial:
+    """The sampler as a pytree, whose arrays are arguments of what is compiled; a Partial stays as it is."""
+    return sample_tasks if isinstance(sample_tasks, jax.tree_util.Partial) else jax.tree_util.Partial(sample_tasks)
 
 
 def fit_tasks(

@@ -1,6 +1,5 @@
 """TensorBoard's event files, by tensorboardX, written from the records and read back into them."""
 
-import shutil
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,18 +7,23 @@ from pathlib import Path
 
 from jax_meta.runs.records import Record
 
+EVENTS = "tensorboard"
+"""Their folder, in that of a run."""
+OWN = ".jax_meta"
+"""How the names of our event files end: those of others are left alone."""
 REMEDY = "TensorBoard's files need the extra: pip install 'jax-metalearn[tensorboard]'."
 
 
 @contextmanager
 def event_writer(folder: Path) -> Iterator[Callable[[list[Record]], None]]:
-    """Yields what writes records into the folder; files of an earlier start go, so that no step is there twice."""
+    """Yields what writes records into the folder; our files of an earlier start go, so that no step is there twice."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
         raise ImportError(REMEDY) from error
-    shutil.rmtree(folder, ignore_errors=True)
-    writer = SummaryWriter(str(folder))
+    for earlier in folder.glob(f"*tfevents*{OWN}"):
+        earlier.unlink()
+    writer = SummaryWriter(str(folder), filename_suffix=OWN)
 
     def write(records: list[Record]) -> None:
         for record in records:

@@ -15,13 +15,15 @@ from jax.sharding import Mesh
 from jax_meta.base import LossGradient, MetaLearner, Metrics, Params, Sampler, TrainState
 from jax_meta.checks import check_num_steps
 from jax_meta.devices import replicate
-from jax_meta.outer import fit_unchecked
+from jax_meta.outer import as_partial, fit_unchecked
 from jax_meta.runs import failure, interrupts
-from jax_meta.runs.checkpoints import Score, accuracy_or_loss
-from jax_meta.runs.files import RunFiles, open_files
+from jax_meta.runs.checkpoints import Score, accuracy_or_loss, step_of
+from jax_meta.runs.files import Run, RunFiles, open_files
+from jax_meta.runs.identity import identify, trace_step
 from jax_meta.runs.processes import agreed, ends_together, is_main
 from jax_meta.runs.progress import Progress, Report, shown
-from jax_meta.runs.records import Record, summarise
+from jax_meta.runs.records import Record, check_names, summarise
+from jax_meta.runs.seeds import check_seeds, fit_seeds
 
 Validate = Callable[[Params], Mapping[str, Any]]
 
@@ -111,8 +113,21 @@ def train(
     if keep < 1:
         raise ValueError(f"keep must be 1 or more, got {keep}.")
     failure.check_policy(non_finite, state)
-    name = name or name_of(learner)
-    sample_tasks, state = replicate((jax.tree_util.Partial(sample_tasks), state), mesh)
+    check_seeds(state)
+    if step_of(state) > num_meta_steps:
+        raise ValueError(
+            f"the state is at meta-step {step_of(state)}, beyond the {num_meta_steps} asked for: ask for more."
+        )
+    functions = {"learner": learner.gradient, "optimizer": optimizer.update, "sampler": sample_tasks}
+    sampler = as_partial(sample_tasks)
+    traced = None  # what a `fit` of the user's own does with a sampler is not known
+    if fit is fit_unchecked:
+        traced = trace_step(learner, optimizer, sampler, state, num_tasks)
+        check_names(traced.out_info[1], validate is not None, failure.skipped(state) is not None)
+        fit = fit_seeds if np.ndim(state.step) else fit_unchecked
+    described = {**(settings or {}), "num_tasks": num_tasks}
+    asked = Run(name or name_of(learner), described, partial(identify, traced, functions, sampler), num_meta_steps)
+    sample_tasks, state = replicate((sampler, state), mesh)
 
     def take(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
         options = {"num_tasks": num_tasks, "task_batch_size": task_batch_size, "mesh": mesh}
@@ -122,13 +137,12 @@ def train(
         following, history = jax.block_until_ready(take(state, count))
         if not failure.is_finite(following, history, non_finite):
             last, history = failure.find_failure(take, state, count, non_finite)
-            raise failure.stop(name, last, history, None if folder is None else Path(folder), num_tasks)
+            raise failure.stop(asked.name, last, history, None if folder is None else Path(folder), num_tasks)
         return following, history
 
     with ExitStack() as stack:
-        described = {**(settings or {}), "num_tasks": num_tasks}
-        files = stack.enter_context(open_files(folder, name, state, described, keep, tensorboard))
-        tell = stack.enter_context(shown(name, report if is_main() else lambda progress: None))
+        files = stack.enter_context(open_files(folder, asked, state, keep=keep, tensorboard=tensorboard))
+        tell = stack.enter_context(shown(asked.name, report if is_main() else lambda progress: None, files.log))
         received = stack.enter_context(interrupts.noted_signals())
         stack.enter_context(ends_together())
         state, signal = run(plan, files, state, advance, partial(measure, plan, validate, score), tell, received)
@@ -205,8 +219,3 @@ def make_plan(num_meta_steps: int, record_every: int | None, validate_every: int
     if not save_seconds >= 0:
         raise ValueError(f"save_seconds must be 0 or more, got {save_seconds}.")
     return Plan(num_meta_steps, record_every, validate_every, save_seconds)
-
-
-def step_of(state: TrainState) -> int:
-    """The meta-steps taken; of many networks trained at once, those of the first."""
-    return int(np.ravel(np.asarray(state.step))[0])
