@@ -99,7 +99,7 @@ def read_checkpoints(folder: Path) -> Iterator[Checkpoints]:
     """The checkpoints of a folder for one who only reads them, also while a run saves there."""
     import orbax.checkpoint as ocp
 
-    options = ocp.CheckpointManagerOptions(read_only=True)
+    options = ocp.CheckpointManagerOptions(create=False)
     with ocp.CheckpointManager((folder / FOLDER).absolute(), options=options, item_names=ITEMS) as manager:
         yield described_checkpoints(folder, manager, {})
 
@@ -170,7 +170,7 @@ def check_like(arrays: Mapping[str, np.ndarray], like: TrainState, step: int) ->
         {name: f"{array.dtype}{list(array.shape)}" for name, array in found.items()}
         for found in (arrays, to_arrays(like))
     )
-    wrong = [name for name in dict.fromkeys([*theirs, *ours]) if theirs.get(name) != ours.get(name)]
+    wrong = [name for name in dict.fromkeys([*ours, *theirs]) if theirs.get(name) != ours.get(name)]
     if wrong:
         told = "; ".join(f"{name} is {theirs.get(name)} there and {ours.get(name)} here" for name in wrong[:5])
         raise ValueError(

@@ -6,6 +6,7 @@ import inspect
 import math
 from collections import deque
 from collections.abc import Mapping
+from types import CodeType
 from typing import Any
 
 import flax.linen as nn
@@ -114,11 +115,16 @@ def closed_over(function: Any) -> dict[str, Any]:
             found[name] = cell.cell_contents
         except ValueError:  # not assigned yet
             continue
-    for name in function.__code__.co_names:
+    for name in names_in(function.__code__):
         value = function.__globals__.get(name)
         if isinstance(value, bool | int | float) or is_array(value):
             found.setdefault(name, value)
     return found
+
+
+def names_in(code: CodeType) -> list[str]:
+    """The names of globals and attributes in a function and in those that are written within it."""
+    return [*code.co_names, *(name for part in code.co_consts if isinstance(part, CodeType) for name in names_in(part))]
 
 
 def extend(path: str, key: str) -> str:
