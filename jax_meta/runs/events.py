@@ -49,7 +49,7 @@ def read_events(path: str | Path) -> list[Record]:
         raise ImportError(REMEDY) from error
     path = Path(path)
     by_step: dict[int, Record] = {}
-    for file in sorted(path.glob("**/*tfevents*")) if path.is_dir() else [path]:
+    for file in event_files(path) if path.is_dir() else [path]:
         for data in frames(file):
             try:
                 event = Event.FromString(data)
@@ -58,6 +58,11 @@ def read_events(path: str | Path) -> list[Record]:
             for value in event.summary.value:
                 by_step.setdefault(event.step, {"step": event.step})[value.tag] = value.simple_value
     return [by_step[step] for step in sorted(by_step)]
+
+
+def event_files(folder: Path) -> list[Path]:
+    """The event files in a folder, sorted."""
+    return sorted(folder.glob("**/*tfevents*"))
 
 
 def frames(file: Path) -> Iterator[bytes]:
