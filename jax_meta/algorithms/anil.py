@@ -5,6 +5,7 @@ Effectiveness of MAML, arXiv:1909.09157.
 """
 
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 
 import jax
 import optax
@@ -19,7 +20,7 @@ def anil(
     loss_fn: LossFn,
     optimizer: optax.GradientTransformation,
     *,
-    is_head: Callable[[str], bool],
+    is_head: Callable[[str], bool] | str,
     num_steps: int,
     batch_size: int | None = None,
     remat: Remat = "none",
@@ -33,7 +34,8 @@ def anil(
     Args:
         loss_fn: `(params, batch, key) -> (loss, metrics)`, of the whole parameters.
         optimizer: the inner optimizer, as in `jax_meta.maml`; it is given the head, with None in place of the body.
-        is_head: whether a parameter adapts, by its path, such as "params/Dense_2/kernel".
+        is_head: whether a parameter adapts, by its path, such as "params/Dense_2/kernel"; or a pattern of such paths,
+            such as "*/Dense_2/*", which a model file can hold.
         num_steps: inner steps, 0 or more.
         batch_size: examples in an inner step. Default: the whole support set.
         remat: what is computed again, for less memory, as in `jax_meta.adapt`: "none", "steps", "blocks" or, with
@@ -80,10 +82,11 @@ def anil(
     return MetaLearner(init=lambda params: params, adapt=inner, gradient=gradient)
 
 
-def select_head(params: Params, is_head: Callable[[str], bool]) -> Params:
+def select_head(params: Params, is_head: Callable[[str], bool] | str) -> Params:
     """`params` with None in place of the body; raises ValueError if nothing is left."""
     paths = jax.tree.map_with_path(lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), params)
-    head = jax.tree.map(lambda path, leaf: leaf if is_head(path) else None, paths, params)
+    selects = (lambda path: fnmatchcase(path, is_head)) if isinstance(is_head, str) else is_head
+    head = jax.tree.map(lambda path, leaf: leaf if selects(path) else None, paths, params)
     if not jax.tree.leaves(head):
         raise ValueError(
             "is_head selects no parameter, so there is nothing to adapt: it must be true of at least one of "

@@ -19,11 +19,13 @@ from jax_meta.host.ahead import running
 from jax_meta.host.sources import HostTasks, OutOfTasksError, as_argument
 from jax_meta.outer import fit_unchecked
 from jax_meta.runs import failure, interrupts
-from jax_meta.runs.checkpoints import Score, accuracy_or_loss
-from jax_meta.runs.files import RunFiles, open_files
+from jax_meta.runs.checkpoints import Score, accuracy_or_loss, step_of
+from jax_meta.runs.files import Run, RunFiles, open_files
+from jax_meta.runs.identity import identify, trace_step
 from jax_meta.runs.processes import agreed, ends_together, is_main
 from jax_meta.runs.progress import Progress, Report, shown
-from jax_meta.runs.records import Record, summarise
+from jax_meta.runs.records import Record, check_names, summarise
+from jax_meta.runs.seeds import check_seeds, fit_seeds
 from jax_meta.sampling import check_sampler
 
 Validate = Callable[[Params], Mapping[str, Any]]
@@ -116,10 +118,24 @@ def train(
     if keep < 1:
         raise ValueError(f"keep must be 1 or more, got {keep}.")
     failure.check_policy(non_finite, state)
-    name = name or name_of(learner)
-    sample_tasks, state = replicate((as_argument(sample_tasks), state), mesh)
-    if fit is fit_unchecked and not isinstance(sample_tasks, HostTasks):
-        check_sampler(sample_tasks, state.key, num_tasks)
+    check_seeds(state)
+    if step_of(state) > num_meta_steps:
+        raise ValueError(
+            f"the state is at meta-step {step_of(state)}, beyond the {num_meta_steps} asked for: ask for more."
+        )
+    functions = {"learner": learner.gradient, "optimizer": optimizer.update, "sampler": sample_tasks}
+    sampler = as_argument(sample_tasks)
+    traced = None  # what a `fit` of the user's own does with a sampler is not known
+    if fit is fit_unchecked:
+        if not isinstance(sampler, HostTasks):
+            check_sampler(sampler, state.key.reshape(-1)[0] if np.ndim(state.step) else state.key, num_tasks)
+        traced = trace_step(learner, optimizer, sampler, state, num_tasks)
+        if traced is not None:
+            check_names(traced.out_info[1], validate is not None, failure.skipped(state) is not None)
+        fit = fit_seeds if np.ndim(state.step) else fit_unchecked
+    described = {**(settings or {}), "num_tasks": num_tasks}
+    asked = Run(name or name_of(learner), described, partial(identify, traced, functions, sampler), num_meta_steps)
+    sample_tasks, state = replicate((sampler, state), mesh)
 
     def take(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
         options = {"num_tasks": num_tasks, "task_batch_size": task_batch_size, "mesh": mesh}
@@ -135,15 +151,15 @@ def train(
             last, again = state, not isinstance(sample_tasks, HostTasks) or sample_tasks.seek is None
             if again:
                 last, history = failure.find_failure(take, state, count, non_finite)
-            raise failure.stop(name, last, history, None if folder is None else Path(folder), num_tasks, again=again)
+            place = None if folder is None else Path(folder)
+            raise failure.stop(asked.name, last, history, place, num_tasks, again=again)
         if ended:
             raise ended
         return following, history
 
     with ExitStack() as stack:
-        described = {**(settings or {}), "num_tasks": num_tasks}
-        files = stack.enter_context(open_files(folder, name, state, described, keep, tensorboard))
-        tell = stack.enter_context(shown(name, report if is_main() else lambda progress: None))
+        files = stack.enter_context(open_files(folder, asked, state, keep=keep, tensorboard=tensorboard))
+        tell = stack.enter_context(shown(asked.name, report if is_main() else lambda progress: None, files.log))
         received = stack.enter_context(interrupts.noted_signals())
         stack.enter_context(ends_together())
         if isinstance(sample_tasks, HostTasks):
@@ -231,8 +247,3 @@ def make_plan(num_meta_steps: int, record_every: int | None, validate_every: int
     if not save_seconds >= 0:
         raise ValueError(f"save_seconds must be 0 or more, got {save_seconds}.")
     return Plan(num_meta_steps, record_every, validate_every, save_seconds)
-
-
-def step_of(state: TrainState) -> int:
-    """The meta-steps taken; of many networks trained at once, those of the first."""
-    return int(np.ravel(np.asarray(state.step))[0])
