@@ -167,4 +167,5 @@ def same(left: Any, right: Any) -> bool:
     left, right = np.asarray(left), np.asarray(right)
     if left.__array_interface__ == right.__array_interface__:  # one array, which may be a whole data set
         return True
-    return np.array_equal(*(np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (left, right)))
+    first, second = (np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (left, right))
+    return np.array_equal(first, second)

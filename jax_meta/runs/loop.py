@@ -123,8 +123,10 @@ def train(
         raise ValueError(
             f"the state is at meta-step {step_of(state)}, beyond the {num_meta_steps} asked for: ask for more."
         )
-    functions = {"learner": learner.gradient, "optimizer": optimizer.update, "sampler": sample_tasks}
     sampler = as_argument(sample_tasks)
+    once = isinstance(sampler, HostTasks) and sampler.seek is not None  # of an iterable only the name stays the same
+    told = sampler.name if once else sample_tasks
+    functions = {"learner": learner.gradient, "optimizer": optimizer.update, "sampler": told}
     traced = None  # what a `fit` of the user's own does with a sampler is not known
     if fit is fit_unchecked:
         if not isinstance(sampler, HostTasks):
@@ -148,11 +150,11 @@ def train(
         except OutOfTasksError as error:
             ended, following, history = error, error.state, error.history
         if not failure.is_finite(following, history, non_finite):
-            last, again = state, not isinstance(sample_tasks, HostTasks) or sample_tasks.seek is None
-            if again:
+            last = state
+            if not once:
                 last, history = failure.find_failure(take, state, count, non_finite)
             place = None if folder is None else Path(folder)
-            raise failure.stop(asked.name, last, history, place, num_tasks, again=again)
+            raise failure.stop(asked.name, last, history, place, num_tasks, again=not once)
         if ended:
             raise ended
         return following, history
