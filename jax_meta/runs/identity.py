@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import optax
 
-from jax_meta.base import MetaLearner, Metrics, Sampler, Task, TrainState
+from jax_meta.base import MetaLearner, Metrics, Sampler, TrainState
 from jax_meta.host.sources import HostTasks
 from jax_meta.outer import next_tasks, train_step
 from jax_meta.runs.described import described
@@ -62,26 +62,14 @@ def first_task_step(
     return train_step(learner, optimizer, state, jax.tree.map(lambda leaf: leaf[:1], tasks))
 
 
-def given(tasks: Task, key: jax.Array, num_tasks: int) -> Task:
-    """Tasks at hand, as a sampler gives them."""
-    return tasks
-
-
 def trace_step(
     learner: MetaLearner,
     optimizer: optax.GradientTransformation,
-    sample_tasks: Sampler | HostTasks,
+    sample_tasks: Sampler,
     state: TrainState,
     num_tasks: int,
 ) -> Any:
-    """The traced meta-step, as `jax.jit(...).trace` returns it; of many networks, that of each.
-
-    None for an iterable, whose first tasks are drawn once.
-    """
-    if isinstance(sample_tasks, HostTasks):
-        if sample_tasks.seek is not None or np.ndim(state.step):
-            return None
-        sample_tasks = jax.tree_util.Partial(given, next_tasks(sample_tasks, state, num_tasks=num_tasks))
+    """The traced meta-step, as `jax.jit(...).trace` returns it; of many networks, that of each."""
     sample_tasks, state = jax.eval_shape(lambda tree: tree, (sample_tasks, state))
     if state.step.ndim:
         state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), state)

@@ -123,18 +123,16 @@ def train(
         raise ValueError(
             f"the state is at meta-step {step_of(state)}, beyond the {num_meta_steps} asked for: ask for more."
         )
-    sampler = as_argument(sample_tasks)
-    once = isinstance(sampler, HostTasks) and sampler.seek is not None  # of an iterable only the name stays the same
-    told = sampler.name if once else sample_tasks
-    functions = {"learner": learner.gradient, "optimizer": optimizer.update, "sampler": told}
-    traced = None  # what a `fit` of the user's own does with a sampler is not known
-    if fit is fit_unchecked:
-        if not isinstance(sampler, HostTasks):
-            check_sampler(sampler, state.key.reshape(-1)[0] if np.ndim(state.step) else state.key, num_tasks)
+    sampler, traced = as_argument(sample_tasks), None  # what the host does, or a `fit` of the user's own, is not known
+    functions = {"learner": learner.gradient, "optimizer": optimizer.update, "sampler": sample_tasks}
+    if isinstance(sampler, HostTasks):
+        functions["sampler"] = "tasks of the host"
+    elif fit is fit_unchecked:
+        check_sampler(sampler, state.key.reshape(-1)[0] if np.ndim(state.step) else state.key, num_tasks)
         traced = trace_step(learner, optimizer, sampler, state, num_tasks)
-        if traced is not None:
-            check_names(traced.out_info[1], validate is not None, failure.skipped(state) is not None)
-        fit = fit_seeds if np.ndim(state.step) else fit_unchecked
+        check_names(traced.out_info[1], validate is not None, failure.skipped(state) is not None)
+    if fit is fit_unchecked and np.ndim(state.step):
+        fit = fit_seeds
     described = {**(settings or {}), "num_tasks": num_tasks}
     asked = Run(name or name_of(learner), described, partial(identify, traced, functions, sampler), num_meta_steps)
     sample_tasks, state = replicate((sampler, state), mesh)
@@ -150,11 +148,11 @@ def train(
         except OutOfTasksError as error:
             ended, following, history = error, error.state, error.history
         if not failure.is_finite(following, history, non_finite):
-            last = state
-            if not once:
+            last, again = state, not isinstance(sampler, HostTasks) or sampler.seek is None
+            if again:
                 last, history = failure.find_failure(take, state, count, non_finite)
             place = None if folder is None else Path(folder)
-            raise failure.stop(asked.name, last, history, place, num_tasks, again=not once)
+            raise failure.stop(asked.name, last, history, place, num_tasks, again=again)
         if ended:
             raise ended
         return following, history
