@@ -39,7 +39,11 @@ def steps_ahead(draw: Draw, key: jax.Array) -> int:
 
 def check_draw(draw: Draw, key: jax.Array) -> int:
     """The most bytes that the tasks of a meta-step, or an operation on the way to them, take; raises ValueError."""
-    traced, again = trace(draw, key), trace(draw, key)
+    traced = trace(draw, key)
+    # With another precision, which says nothing about the tasks, but has functions that were compiled traced anew.
+    is_highest = getattr(jax.config, "jax_default_matmul_precision", None) == "highest"
+    with jax.default_matmul_precision("high" if is_highest else "highest"):
+        again = trace(draw, key)
     depends, most = follow(traced.jaxpr, [True])
     if not any(depends):
         raise ValueError(f"what sample_tasks returns does not depend on its key: all tasks would be the same. {REMEDY}")
@@ -167,5 +171,5 @@ def same(left: Any, right: Any) -> bool:
     left, right = np.asarray(left), np.asarray(right)
     if left.__array_interface__ == right.__array_interface__:  # one array, which may be a whole data set
         return True
-    first, second = (np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (left, right))
-    return np.array_equal(first, second)
+    left, right = (np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (left, right))
+    return np.array_equal(left, right)

@@ -68,7 +68,8 @@ def host_tasks(source: HostSampler | TasksBySteps | Iterable[Task], *, skip: boo
       meta-step: it draws the same again;
     - a sequence, a list or whatever has entries by number: `source[step]` are the tasks of a meta-step, also again;
     - an iterable, a generator or a PyTorch `DataLoader`, gives the next: such a run is refused, or, with `skip`, drops
-      what it has used. One that is to last goes round: `while True: yield from loader`.
+      what it has used. One that is to last goes round: `while True: yield from loader`. Workers of a `DataLoader` need
+      `multiprocessing_context="spawn"`, for JAX has threads, which a fork breaks.
 
     Each gives batches, a `Task` with leaves `[num_tasks, examples, ...]` that are arrays or CPU tensors, all of the
     same shapes. They are drawn in a thread, in order and no more than are used, copied, and handed to the device in

@@ -103,7 +103,17 @@ def decorated(sampler):
     return wrapper
 
 
-HALF_FROZEN = [classes_by_numpy, scale_by_python, window_by_numpy, branch_by_python, inner_seed]
+@partial(jax.jit, static_argnums=1)
+def compiled_inside(key, num_tasks):
+    return jax.random.normal(key, (num_tasks, 3, 1)) * np.random.uniform()
+
+
+def by_what_was_compiled(key, num_tasks):
+    """What was compiled before, and is not traced again by itself."""
+    return as_task(compiled_inside(key, num_tasks))
+
+
+HALF_FROZEN = [by_what_was_compiled, classes_by_numpy, scale_by_python, window_by_numpy, branch_by_python, inner_seed]
 
 
 @pytest.mark.parametrize("sampler", [*HALF_FROZEN, jax.jit(classes_by_numpy, static_argnums=1)])
