@@ -216,20 +216,31 @@ def set_aside(folder: Path, step: int) -> None:
 
 
 def load_state(folder: str | Path, like: TrainState, *, step: int | None = None, best: bool = False) -> TrainState:
-    """A state that `jax_meta.train` saved.
+    """A state that `jax_meta.train` saved, also while it is at work.
 
     Args:
         folder: of the run.
-        like: a state of the same shapes, as `jax_meta.init` makes it.
+        like: a state of the same names, shapes and dtypes, as `jax_meta.init` makes it.
         step: which checkpoint, by its meta-step. Default: the newest.
-        best: take the one with the best validation instead.
+        best: take the one with the best validation instead. Default: False.
 
     Returns:
         The state, on the devices of `like`.
 
     Raises:
         FileNotFoundError: if there is no such checkpoint, naming those that there are.
-        ValueError: if it is damaged, or of another model.
+        ValueError: if it is damaged, or of another model or optimizer, naming what differs.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, optax, tempfile
+        >>> from jax_meta.tasks import sinusoid
+        >>> learner = jax_meta.fomaml(jax_meta.regression(lambda a, x: a * jnp.sin(x)), optax.sgd(0.1), num_steps=1)
+        >>> start = jax_meta.init(learner, optax.sgd(0.1), jnp.zeros(()), jax.random.key(0))
+        >>> options = {"folder": tempfile.mkdtemp(), "report": lambda progress: None}
+        >>> state, _ = jax_meta.train(
+        ...     learner, optax.sgd(0.1), sinusoid.sample_tasks, start, num_meta_steps=2, **options
+        ... )
+        >>> assert jax_meta.load_state(options["folder"], start).params == state.params
     """
     folder = Path(folder)
     if not (folder / FOLDER).is_dir():

@@ -71,13 +71,22 @@ def train(
     stopped. SIGTERM and Ctrl-C save first, and then do what they do (a second one does not wait).
 
     In `folder`: `metrics.jsonl`, a line a record; `times.jsonl`, the seconds since the start, pauses left out;
-    `run.json`, what the run is; `checkpoints/`, by Orbax.
+    `progress.log`, the lines of progress; `run.json`, what the run is; `checkpoints/`, by Orbax.
+
+    A folder is of one run. Before anything is compiled, the meta-step is traced, and a digest of its program, of all
+    arrays in it, of the sampler's and of the state is compared with the folder's: a run of another learner, loss,
+    optimizer, sampler, data set or first state is refused. That costs about a tenth of what compiling does, and a pass
+    of SHA-256 over the arrays. Not compared are `task_batch_size`, the mesh, `validate` and when what is recorded.
+    Digests are of one version of the libraries and one kind of device: with another, which is told, the numbers and
+    names that the functions were made with are compared.
 
     Args:
         learner: the algorithm.
         optimizer: the outer optimizer.
         sample_tasks: as in `jax_meta.fit`, or `jax_meta.host_tasks`, which says what a stopped run needs to go on.
-        state: from `jax_meta.init`; where the folder has a checkpoint, that takes its place.
+        state: from `jax_meta.init`; where the folder has a checkpoint, that takes its place. To train many networks at
+            once, each with tasks of its own key, one whose leaves have a leading `[seeds]`, as `jax.vmap` of
+            `jax_meta.init` makes it: the metrics are then means over the seeds, too, and `validate` is given all.
         num_meta_steps: the meta-step to reach. A finished run goes on when a later call asks for more.
         num_tasks: tasks a meta-step. Default: 1.
         task_batch_size: as in `jax_meta.meta_gradient`.
@@ -86,7 +95,7 @@ def train(
             `jax.distributed.initialize` a `heartbeat_timeout_seconds` to bound the time in which a loss is noticed.
         folder: of this run alone; made if missing. Default: nothing is written.
         settings: what else makes this run this run, such as a protocol, as JSON holds it. A folder whose run differs in
-            these, in the learner, the shapes or the key is refused.
+            these is refused, naming them.
         record_every: meta-steps a part; their mean metrics are one record. Default: a 200th of `num_meta_steps`.
         validate: `(params) -> {name: scalar}`, recorded as `val_<name>`. Default: none.
         validate_every: meta-steps between validations, a multiple of `record_every`; the end is validated, too.
@@ -100,19 +109,34 @@ def train(
             `optax.apply_if_finite`: its updates are left out, and counted as `skipped` in the records.
         tensorboard: write event files, too, into `folder/tensorboard`; needs the extra `tensorboard`.
         name: what messages call the run. Default: the learner's.
-        report: is told a `Progress` after each part. Default: a bar, or lines where there is no terminal.
-        fit: takes the meta-steps of a part, with the signature of `jax_meta.fit`. Default: that.
+        report: is told a `Progress` after each part. Default: a bar, or, where there is no terminal, a line for each
+            validation and at least every half minute.
+        fit: takes the meta-steps of a part, with the signature of `jax_meta.fit`. Default: that. What one of your own
+            does is not known: its folder is told apart by the numbers and names that the learner, the optimizer and
+            the sampler were made with, so put what else it depends on into `settings`.
 
     Returns:
         The state after the last step, and the records, dicts with `step` and the mean of each metric.
 
     Raises:
-        ValueError: for options out of range, and as in `jax_meta.fit`, before anything runs; for a folder of another
-            run, naming what differs.
+        ValueError: for options out of range, a metric called `step`, and as in `jax_meta.fit`, before anything
+            runs; for a folder of another run, naming what differs, of one that is beyond `num_meta_steps`, and of none that has files under
+            the names of a run's.
         FloatingPointError: under "stop", naming the meta-step, and how to draw its tasks again; the last finite state
             is saved in `folder/last_finite`.
         OSError: if the folder is in use or cannot be written; what was saved before stays.
         OutOfTasksError: if tasks of the host end early; what was learned until then is recorded and saved.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, optax, tempfile
+        >>> from jax_meta.tasks import sinusoid
+        >>> learner = jax_meta.maml(jax_meta.regression(lambda a, x: a * jnp.sin(x)), optax.sgd(0.1), num_steps=1)
+        >>> state = jax_meta.init(learner, optax.sgd(0.1), jnp.zeros(()), jax.random.key(0))
+        >>> options = {"folder": tempfile.mkdtemp(), "report": lambda progress: None}
+        >>> state, records = jax_meta.train(
+        ...     learner, optax.sgd(0.1), sinusoid.sample_tasks, state, num_meta_steps=4, **options
+        ... )
+        >>> assert state.step == 4 and records == jax_meta.read_records(options["folder"])
     """
     plan = make_plan(num_meta_steps, record_every, validate_every if validate else None, save_seconds)
     if keep < 1:

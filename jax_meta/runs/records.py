@@ -17,7 +17,7 @@ Record = dict[str, Any]
 
 
 def read_records(path: str | Path) -> list[Record]:
-    """The records of a run, by meta-step.
+    r"""The records of a run, by meta-step.
 
     Args:
         path: the run's folder, or a file of JSON lines such as its metrics.jsonl or times.jsonl.
@@ -28,6 +28,12 @@ def read_records(path: str | Path) -> list[Record]:
     Raises:
         ValueError: if another line is no record.
         FileNotFoundError: if there is no such file.
+
+    Example:
+        >>> import jax_meta, pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "metrics.jsonl").write_text('{"step": 10, "loss": 0.5}\n{"step": 20, "lo')  # cut off
+        >>> assert jax_meta.read_records(folder) == [{"step": 10, "loss": 0.5}]
     """
     path = Path(path)
     path = path / METRICS if path.is_dir() else path

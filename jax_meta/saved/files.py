@@ -47,6 +47,15 @@ class LoadedModel(NamedTuple):
         loss_fn: `(params, batch, key) -> (loss, metrics)`.
         learner: the `MetaLearner`; `learner.adapt(meta_params, support, key)` gives the parameters for `apply`.
         settings: all that the file says about these, as plain data.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, tempfile
+        >>> model, path = jax_meta.models.MLP(hidden=(4,)), f"{tempfile.mkdtemp()}/sines.safetensors"
+        >>> params = model.init(jax.random.key(0), jnp.zeros((1, 1)))
+        >>> settings = {"loss": "regression", "optimizer": ("sgd", {"learning_rate": 0.01})}
+        >>> jax_meta.save_model(path, params, model=model, input_shape=(1,), learner="maml", num_steps=3, **settings)
+        >>> loaded = jax_meta.load_model(path)
+        >>> assert loaded.settings["learner"] == {"name": "maml", "num_steps": 3}
     """
 
     meta_params: Params
@@ -70,11 +79,6 @@ def save_model(
 ) -> None:
     """Writes meta-parameters and settings as one safetensors file, whole or not at all.
 
-        save_model(
-            "sines.safetensors", state.params, model=model, input_shape=(1,), loss="regression",
-            learner="maml", num_steps=1, optimizer=("sgd", {"learning_rate": 0.01}),
-        )
-
     Args:
         path: the file; one that exists is replaced.
         meta_params: what was learned, such as `state.params`: arrays of floats or integers. For a model of your own,
@@ -97,6 +101,15 @@ def save_model(
     Raises:
         ValueError: for settings or parameters that a file cannot hold, or that do not fit together.
         OSError: if the file cannot be written.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, tempfile
+        >>> model, path = jax_meta.models.MLP(hidden=(4,)), f"{tempfile.mkdtemp()}/sines.safetensors"
+        >>> params = model.init(jax.random.key(0), jnp.zeros((1, 1)))
+        >>> settings = {"loss": "regression", "optimizer": ("sgd", {"learning_rate": 0.01})}
+        >>> jax_meta.save_model(path, params, model=model, input_shape=(1,), learner="maml", num_steps=1, **settings)
+        >>> from safetensors.numpy import load_file
+        >>> assert load_file(path)["params.Dense_0.kernel"].shape == (1, 4)
     """
     settings = {
         "format": FORMAT,
@@ -125,10 +138,6 @@ def load_model(
 ) -> LoadedModel:
     """Reads a model file, and makes its model, loss and learner again.
 
-        loaded = load_model("sines.safetensors")
-        adapted = loaded.learner.adapt(loaded.meta_params, (inputs, targets), jax.random.key(0))
-        predictions = loaded.apply(adapted, new_inputs)
-
     Args:
         path: the file that `save_model` wrote, from whatever source: nothing in it is run.
         model: a Flax module, or a function `(params, inputs) -> outputs`, where the file names no model. Default: the
@@ -140,8 +149,18 @@ def load_model(
 
     Raises:
         ValueError: if the file is damaged, of another kind or version, names what is not known here, or holds tensors
-            that do not fit its model.
+            that do not fit its model; if it has no model or no loss and none is given, or something that is none.
         OSError: if it cannot be read.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, tempfile
+        >>> model, path = jax_meta.models.MLP(hidden=(4,)), f"{tempfile.mkdtemp()}/sines.safetensors"
+        >>> params = model.init(jax.random.key(0), jnp.zeros((1, 1)))
+        >>> settings = {"loss": "regression", "optimizer": ("sgd", {"learning_rate": 0.01})}
+        >>> jax_meta.save_model(path, params, model=model, input_shape=(1,), learner="maml", num_steps=1, **settings)
+        >>> loaded, points = jax_meta.load_model(path), (jnp.ones((5, 1)), 3 * jnp.ones((5, 1)))
+        >>> adapted = loaded.learner.adapt(loaded.meta_params, points, jax.random.key(0))
+        >>> assert loaded.loss_fn(adapted, points, None)[0] < loaded.loss_fn(params, points, None)[0]
     """
     path = Path(path)
     check_given(model, loss)

@@ -143,8 +143,8 @@ def describe_optimizer(optimizer: Any) -> Settings:
         if isinstance(name, str) and isinstance(content, Mapping):
             return named(name, content)
     raise ValueError(
-        f"optimizer must be a name and keywords, such as ('sgd', {{'learning_rate': 0.01}}), got {shown(optimizer)}; or "
-        "'chain' and a list of such pairs: a file cannot hold the functions that an optax optimizer is made of."
+        f"optimizer must be a name and keywords, such as ('sgd', {{'learning_rate': 0.01}}), got {shown(optimizer)}; "
+        "or 'chain' and a list of such pairs: a file cannot hold the functions that an optax optimizer is made of."
     )
 
 
