@@ -1,27 +1,27 @@
-"""Peers in their own processes, as their parent sees them."""
+"""Processes that are measured, as their parent sees them; what they do is in `benchmarks.harness.worker`."""
 
 import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.peers.peer import Entry
-from benchmarks.peers.workloads import Workload
+from benchmarks.harness.worker import Answer
 
 
-class PeerError(Exception):
-    """Why a peer takes no part, in words for the table: not installed, failed, or in disagreement."""
+class WorkerError(Exception):
+    """Why a process takes no further part, in words for a table: not installed, failed, or in disagreement."""
 
 
 class Machine(NamedTuple):
-    """What every peer may use.
+    """What every process may use.
 
     Attributes:
         device: "cpu" or "gpu".
@@ -35,56 +35,52 @@ class Machine(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """A peer's process, ready for requests.
+    """A process that works only while a request is unanswered, and otherwise waits for its input.
 
     Attributes:
-        process: it works only while a request is unanswered, and otherwise waits for its input.
-        entry: the peer.
+        process: the process.
         log: the file that has what it printed.
-        machine: what it may use.
-        device: the device's name.
-        startup_seconds: imports, and making the peer.
+        timeout: seconds that one request may take.
+        install: what `pip install` has to be given for what it needs.
     """
 
     process: subprocess.Popen
-    entry: Entry
     log: Path
-    machine: Machine
-    device: str
-    startup_seconds: float
-
-
-def start_process(module: str, order: dict[str, Any], log: Path, machine: Machine) -> subprocess.Popen:
-    """Starts a module that takes its order as JSON and requests on its input, and writes what it prints to the log."""
-    with log.open("w") as stderr:
-        return subprocess.Popen(
-            [sys.executable, "-m", module, json.dumps(order)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env={**os.environ, **environment_of(machine)},
-            start_new_session=True,  # so that Ctrl-C reaches the parent alone, and the whole group can be killed
-        )
+    timeout: float
+    install: str
 
 
 @contextmanager
-def start_worker(entry: Entry, workload: Workload, problem: Path, machine: Machine) -> Iterator[Worker]:
-    """Starts a process and waits until its peer is made; in the end kills it with all that it has started."""
-    order = {
-        "make": entry.make,
-        "kind": entry.kind,
-        "workload": workload._asdict(),
-        "problem": str(problem),
-        "threads": machine.threads,
-        "device": machine.device,
-    }
-    log = problem.with_name(entry.make.replace(":", " ") + ".log")
-    start = time.perf_counter()
-    process = start_process("benchmarks.peers.worker", order, log, machine)
+def start(
+    function: str,
+    arguments: Mapping[str, Any],
+    machine: Machine,
+    log: Path,
+    *,
+    install: str,
+    variables: Mapping[str, str] = {},
+) -> Iterator[Worker]:
+    """Starts a process, whose first answer is to be received; in the end kills it with all that it has started.
+
+    Args:
+        function: "module:function", called in the process; returns what it answers first, and what can be asked for.
+        arguments: of that function, as JSON can have them.
+        machine: what the process may use.
+        log: the file to which goes what it prints.
+        install: what `pip install` has to be given for what the process needs.
+        variables: further variables of its environment.
+    """
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.harness.worker", function, json.dumps(arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env={**os.environ, **environment_of(machine), **variables},
+            start_new_session=True,  # so that Ctrl-C reaches the parent alone, and the whole group can be killed
+        )
     try:
-        worker = Worker(process, entry, log, machine, "", 0.0)
-        ready = receive(worker)
-        yield worker._replace(device=ready["device"], startup_seconds=time.perf_counter() - start)
+        yield Worker(process, log, machine.timeout, install)
     finally:
         stop(process)
 
@@ -102,31 +98,44 @@ def environment_of(machine: Machine) -> dict[str, str]:
     }
 
 
-def ask(worker: Worker, **request: Any) -> dict[str, Any]:
+def ask(worker: Worker, do: str, **request: Any) -> Answer:
     """Sends a request and waits for its answer."""
     stdin = worker.process.stdin
     assert stdin is not None
     try:
-        stdin.write(json.dumps(request).encode() + b"\n")
+        stdin.write(json.dumps({"do": do, **request}).encode() + b"\n")
         stdin.flush()
     except BrokenPipeError:
-        raise PeerError(f"failed: {last_words(worker)}") from None
+        raise WorkerError(f"failed: {last_words(worker)}") from None
     return receive(worker)
 
 
-def receive(worker: Worker) -> dict[str, Any]:
-    """The next answer; raises PeerError for one that is the last, for silence and for a process that has ended."""
+def receive(worker: Worker) -> Answer:
+    """The next answer; raises WorkerError for what went wrong, for silence and for a process that has ended."""
     stdout = worker.process.stdout
     assert stdout is not None
-    if not select.select([stdout], [], [], worker.machine.timeout)[0]:
-        raise PeerError(f"failed: no answer in {worker.machine.timeout:g} s")
+    if not select.select([stdout], [], [], worker.timeout)[0]:
+        raise WorkerError(f"failed: no answer in {worker.timeout:g} s")
     line = stdout.readline()
     answer = json.loads(line) if line else {"error": last_words(worker)}
     if "missing" in answer:
-        raise PeerError(f"not installed: pip install {worker.entry.install} ({answer['missing']})")
+        raise WorkerError(f"not installed: pip install {worker.install} ({answer['missing']})")
     if "error" in answer:
-        raise PeerError(f"failed: {short(answer['error'])}")
+        raise WorkerError(f"failed: {short(answer['error'])}")
     return answer
+
+
+def at_once(function: Callable[[Worker], Answer], group: Sequence[Worker]) -> list[Answer]:
+    """The function of every process of a group, at the same time: what they can only do together."""
+    with ThreadPoolExecutor(len(group)) as pool:
+        return list(pool.map(function, group))
+
+
+def free_port() -> int:
+    """A port of the loopback address that nothing listens to."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
 
 
 def last_words(worker: Worker) -> str:

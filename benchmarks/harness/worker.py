@@ -1,79 +1,54 @@
-"""One peer in a process of its own, told what to do in lines of JSON: `python -m benchmarks.peers.worker ORDER`.
+"""A process that is asked in lines of JSON: `python -m benchmarks.harness.worker MODULE:FUNCTION ARGUMENTS`.
 
-`ORDER` is JSON: the peer's `make`, the workload, the npz file with the problem, the number of threads and the device.
-The first answer is `{"device": ...}`; `{"do": "losses"}` and `{"do": "run", "steps": n}` are answered with the seconds
-that they took, and `{"missing": ...}` or `{"error": ...}` is the last answer. The end of the input ends the process.
+`FUNCTION(**ARGUMENTS)` returns what it has to tell of itself, which is the first answer, and by name the functions that
+can be asked for. From then on `{"do": name, ...}` is answered with what that function returns for the rest. An answer is
+a dictionary; `{"missing": ...}` says that a library is not installed, `{"error": ...}` that anything else went wrong.
+The end of the input ends the process. It imports nothing but the module that it is told to.
 """
 
-import importlib
 import json
 import os
+import pkgutil
 import sys
-import time
-from pathlib import Path
-from typing import Any, TextIO
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from benchmarks.peers.peer import Peer
-from benchmarks.peers.workloads import Tasks, Workload, is_spread, load_problem
+Answer = dict[str, Any]
+Served = tuple[Answer, Mapping[str, Callable[..., Answer]]]
+"""What a room's function returns: the first answer, and the functions that can be asked for."""
 
 
 def main() -> None:
-    """Serves one peer."""
+    """Serves until the input ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that what a library prints is not taken for an answer
-    order = json.loads(sys.argv[1])
+    functions: dict[str, Callable[..., Answer]] = {}
+
+    def begin() -> Answer:
+        first, served = pkgutil.resolve_name(sys.argv[1])(**json.loads(sys.argv[2]))
+        functions.update(served)
+        return first
+
+    def work(do: str, **request: Any) -> Answer:
+        return functions[do](**request)
+
+    print(json.dumps(outcome(begin)), file=answers, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(outcome(work, **json.loads(line))), file=answers, flush=True)
+    sys.stderr.flush()
+    os._exit(0)  # the ordinary exit waits for the other processes of a group, which may be gone
+
+
+def outcome(function: Callable[..., Answer], **request: Any) -> Answer:
+    """What a function returns, or why it does not."""
     try:
-        keep_to_cores(order["threads"])
-        device = "cuda" if order["device"] == "gpu" else "cpu"
-        weights, batches = load_problem(Path(order["problem"]))
-        module, function = order["make"].split(":")
-        workload = Workload(**order["workload"])
-        described = set_up(order["kind"], order["threads"], device, workload)
-        peer = getattr(importlib.import_module(module), function)(workload, weights, device)
-        answer(answers, {"device": described})
-        for line in sys.stdin:
-            answer(answers, work(peer, batches, json.loads(line)))
+        return function(**request)
     except ModuleNotFoundError as error:
-        answer(answers, {"missing": str(error)})
+        return {"missing": str(error)}
     except Exception as error:
-        answer(answers, {"error": f"{type(error).__name__}: {error}"})
-        raise
-
-
-def answer(answers: TextIO, content: dict[str, Any]) -> None:
-    """Writes one line."""
-    answers.write(json.dumps(content) + "\n")
-    answers.flush()
-
-
-def work(peer: Peer, batches: list[Tasks], request: dict[str, Any]) -> dict[str, Any]:
-    """Does what is asked for, and says how long it took."""
-    start = time.perf_counter()
-    losses = peer.losses(batches) if request["do"] == "losses" else peer.run(request["steps"])
-    return {"seconds": time.perf_counter() - start, "losses": losses}
-
-
-def keep_to_cores(threads: int) -> None:
-    """Binds the process to so many cores: XLA has no other option for the number of its threads."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-
-
-def set_up(kind: str, threads: int, device: str, workload: Workload) -> str:
-    """Sets PyTorch's threads and float32 throughout, and our CPU devices; names the device."""
-    if kind in ("eager", "compiled"):
-        import torch
-
-        torch.set_num_threads(threads)
-        torch.backends.cudnn.allow_tf32 = False
-        return torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    if kind in ("ours", "jax"):
-        import jax
-
-        if kind == "ours" and device == "cpu" and is_spread(workload):
-            jax.config.update("jax_num_cpu_devices", threads)
-        return jax.devices()[0].device_kind
-    return device
+        traceback.print_exc()
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":

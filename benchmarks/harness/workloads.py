@@ -1,5 +1,6 @@
-"""What every peer is to do, with NumPy alone: the workloads, their tasks, and the problem on which all must agree."""
+"""What is to be done, with NumPy alone: the workloads, their tasks, and the problem on which all must agree."""
 
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -115,24 +116,10 @@ def draw_episodes(workload: Workload, images: np.ndarray, generator: np.random.G
 
 
 def save_problem(path: Path, weights: Weights, batches: Sequence[Tasks]) -> None:
-    """Writes initial weights, and the tasks of a few meta-steps, to one npz file."""
-    leaves = {
-        f"tasks {step} {part} {leaf}": batches[step][part][leaf]
-        for step in range(len(batches))
-        for part in (0, 1)
-        for leaf in (0, 1)
-    }
-    np.savez(path, **leaves, **{f"weights {name}": array for name, array in weights.items()})  # type: ignore[arg-type]
+    """Writes initial weights, and the tasks of a few meta-steps, for processes that have NumPy alone."""
+    path.write_bytes(pickle.dumps((dict(weights), list(batches))))
 
 
-def load_problem(path: Path) -> tuple[Weights, list[Tasks]]:
+def load_problem(path: str | Path) -> tuple[Weights, list[Tasks]]:
     """Reads what `save_problem` wrote."""
-    with np.load(path) as file:
-        arrays = dict(file)
-    weights = {name.removeprefix("weights "): array for name, array in arrays.items() if name.startswith("weights ")}
-    steps = sum(name.startswith("tasks ") for name in arrays) // 4
-
-    def batch(step: int, part: int) -> Batch:
-        return arrays[f"tasks {step} {part} 0"], arrays[f"tasks {step} {part} 1"]
-
-    return weights, [(batch(step, 0), batch(step, 1)) for step in range(steps)]
+    return pickle.loads(Path(path).read_bytes())

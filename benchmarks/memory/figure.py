@@ -1,11 +1,13 @@
 """The figure."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.memory.results import BySteps, Variants, mark
+from benchmarks.harness.rounds import Record
+from benchmarks.memory.variants import Variant, of_kind
 
 STYLES: dict[str, dict[str, Any]] = {
     "vmap": {"color": "C3", "linestyle": ":"},
@@ -22,18 +24,18 @@ STYLES: dict[str, dict[str, Any]] = {
 }
 
 
-def draw(by_steps: BySteps, variants: Variants) -> Figure:
-    """Peak resident memory of all, and temporary memory of `jax_meta`, against inner steps."""
+def draw(
+    by_steps: Mapping[int, Mapping[str, Record]], variants: Mapping[str, Variant], leanest: Record | None
+) -> Figure:
+    """Peak resident memory of all, and temporary memory of `jax_meta`, against inner steps; the mark of a peer."""
     figure = Figure(figsize=(13, 5.4), dpi=110, layout="constrained")
     first, second, third = figure.subplots(1, 3)
-    names = [name for name, variant in variants.items() if variant.entry.kind == "ours"]
-    draw_panel(first, by_steps, variants, list(variants), "peak_compiled_before_mib")
-    draw_panel(second, by_steps, variants, list(variants), "peak_mib")
-    draw_panel(third, by_steps, variants, names, "temporary_mib")
+    draw_panel(first, by_steps, variants, "peak_compiled_before_mib")
+    draw_panel(second, by_steps, variants, "peak_mib")
+    draw_panel(third, by_steps, of_kind(variants, "ours"), "temporary_mib")
     first.set_title("Peak resident MiB, found in the compilation cache", fontsize=10)
     second.set_title("Peak resident MiB, compiled in the process", fontsize=10)
     third.set_title("Temporary MiB of the compiled program", fontsize=10)
-    leanest = mark(by_steps, variants)
     if leanest:
         label = f"leanest peer at {leanest['inner_steps']} steps: {leanest['peak_mib']:,.0f} MiB"
         for panel in (first, second):
@@ -43,12 +45,14 @@ def draw(by_steps: BySteps, variants: Variants) -> Figure:
     return figure
 
 
-def draw_panel(panel: Axes, by_steps: BySteps, variants: Variants, names: list[str], key: str) -> None:
+def draw_panel(
+    panel: Axes, by_steps: Mapping[int, Mapping[str, Record]], variants: Mapping[str, Variant], key: str
+) -> None:
     """A line for each variant, through what was measured."""
-    for name in names:
+    for name, variant in variants.items():
         known = {steps: row[name][key] for steps, row in by_steps.items() if row[name]["status"] == "measured"}
         style = {"marker": "o", "color": "black", "markersize": 4, **STYLES.get(name, {})}
-        panel.loglog(list(known), list(known.values()), label=variants[name].entry.label, **style)
+        panel.loglog(list(known), list(known.values()), label=variant.entry.label, **style)
     panel.set_xlabel("inner steps")
     panel.set_xticks(list(by_steps), [str(steps) for steps in by_steps])
     panel.minorticks_off()

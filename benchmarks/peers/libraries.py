@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks.harness.torch_networks import criterion, network, one_by_one
+from benchmarks.harness.workloads import Tasks, Weights, Workload
 from benchmarks.peers.peer import Peer
-from benchmarks.peers.torch_models import Step, adam, criterion, network, one_by_one, torch_peer
-from benchmarks.peers.workloads import Tasks, Weights, Workload
+from benchmarks.peers.torch_peers import Step, adam, torch_peer
 
 QueryLosses = Callable[[Tasks], Iterator[torch.Tensor]]
 """Backpropagates the loss of each task into `.grad` of the network's weights, and yields it."""

@@ -1,12 +1,48 @@
-"""The tables of the benchmark of scaling."""
+"""The tables and the file of results of `benchmarks.scaling`."""
 
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.harness.report import markdown_table
-from benchmarks.scaling.measure import Record
+from benchmarks.harness.index import Row
+from benchmarks.harness.results import records_table, rounded, save_figure, write_results
+from benchmarks.harness.rounds import Record
+from benchmarks.scaling.figure import draw
 from benchmarks.scaling.networks import NETWORKS
 from benchmarks.scaling.paper import Machine, Work, efficiency, most_devices, reduction_seconds, step_seconds
+
+PLACES = {"devices": "CPU devices of one process", "processes": "Processes of one CPU device on the loopback address"}
+SETTINGS = (
+    *("parts", "workloads", "devices", "processes", "tasks_per_device", "tasks_per_step", "max_tasks", "seconds"),
+    *("repeats", "networks", "inner_steps", "paper_tasks", "paper_devices", "flop_rate", "bandwidth", "latency"),
+    "reduction",
+)
+
+
+def write(
+    options: Namespace, told: Mapping[str, Any], cores: int, machine: Machine, works: Mapping[str, Work]
+) -> None:
+    """Writes results.json, table.md and scaling.png."""
+    settings = {name: getattr(options, name) for name in SETTINGS}
+    tables = make_tables(told, cores, machine, options.paper_devices)
+    write_results(options, {"cores": cores, "settings": settings, **rounded(told)}, tables)
+    figure = draw(told, cores, machine, works, max(options.paper_devices))
+    save_figure(options.output / "scaling.png", figure)
+
+
+def row(told: Mapping[str, Any]) -> Row:
+    """The line of benchmarks/README.md."""
+    strong = {
+        (record["workload"], what): f"{record['workload']} {record['efficiency']:.2f} on 2 {what}"
+        for what in ("devices", "processes")
+        for record in told.get(what, ())
+        if record["scaling"] == "strong" and record["devices"] == 2
+    }
+    return Row(
+        "How do meta-steps scale over devices and processes?",
+        5,
+        f"efficiency with as many tasks in every step: {', '.join(strong.values())}",
+    )
 
 
 def on_paper(machine: Machine, works: Mapping[str, Work], tasks: Sequence[int], devices: Sequence[int]) -> list[Record]:
@@ -29,87 +65,14 @@ def on_paper(machine: Machine, works: Mapping[str, Work], tasks: Sequence[int], 
     ]
 
 
-def group_table(records: Sequence[Record], what: str, cores: int) -> str:
-    """One row for each workload, kind of scaling and number of devices."""
-    header = [
-        "workload",
-        "scaling",
-        what,
-        "tasks a step",
-        "steps/s",
-        "tasks/s",
-        "efficiency",
-        f"at best on {cores} cores",
-        "all-reduced, bytes a step",
-        "compile, s",
-    ]
-    rows = [
-        [
-            record["workload"],
-            record["scaling"],
-            str(record["devices"]),
-            str(record["tasks_per_step"]),
-            f"{record['steps_per_second']:,.4g}",
-            f"{record['steps_per_second'] * record['tasks_per_step']:,.4g}",
-            f"{record['efficiency']:.2f}",
-            f"{min(1.0, cores / record['devices']):.2f}",
-            f"{record['collective_bytes'].get('all-reduce', 0):,}",
-            f"{record['compile_seconds']:.1f}",
-        ]
-        for record in records
-    ]
-    return markdown_table(header, rows)
-
-
-def batch_table(records: Sequence[Record]) -> str:
-    """One row for each workload and number of tasks."""
-    header = ["workload", "tasks a step", "steps/s", "tasks/s"]
-    rows = [
-        [
-            record["workload"],
-            f"{record['tasks_per_step']:,}",
-            f"{record['steps_per_second']:,.4g}",
-            f"{record['tasks_per_second']:,.4g}",
-        ]
-        for record in records
-    ]
-    return markdown_table(header, rows)
-
-
-def paper_table(records: Sequence[Record], devices: Sequence[int]) -> str:
-    """One row for each network and number of tasks a step; the efficiency on each number of devices."""
-    header = ["network", "tasks a step", "GFLOP a task", "reduced, KB", "a task, µs"]
-    header += [f"reduction on {number}, µs" for number in devices] + [f"efficiency on {number}" for number in devices]
-    rows = [
-        [
-            NETWORKS[record["network"]].title,
-            f"{record['tasks_per_step']:,}",
-            f"{record['flop_per_task'] / 1e9:,.4g}",
-            f"{record['reduced_bytes'] / 1e3:,.1f}",
-            f"{record['microseconds_of_a_task']:,.4g}",
-            *(f"{value:,.0f}" for value in record["microseconds_of_reductions"]),
-            *(f"{value:.2g}" for value in record["efficiency"]),
-            f"{record['most_devices_at_half']:,}",
-        ]
-        for record in records
-    ]
-    return markdown_table([*header, "at least one half up to, devices"], rows)
-
-
 def make_tables(told: Mapping[str, Any], cores: int, machine: Machine, devices: Sequence[int]) -> str:
     """All tables, each under a line that says what it is."""
-    parts = []
-    places = {
-        "devices": "CPU devices of one process",
-        "processes": "Processes of one CPU device on the loopback address",
-    }
-    for what, place in places.items():
-        if what in told:
-            parts.append(
-                f"{place}, on {cores} cores. Efficiency: tasks a second of each, as a fraction of what one does by "
-                "itself; one by itself may already use all cores, as large products do.\n\n"
-                + group_table(told[what], what, cores)
-            )
+    parts = [
+        f"{place}, on {cores} cores. Efficiency: tasks a second of each, as a fraction of what one does by itself; one "
+        "by itself may already use all cores, as large products do.\n\n" + group_table(told[what], what, cores)
+        for what, place in PLACES.items()
+        if what in told
+    ]
     if "batches" in told:
         parts.append("One device, by the tasks of a step:\n\n" + batch_table(told["batches"]))
     if "paper" in told:
@@ -119,3 +82,47 @@ def make_tables(told: Mapping[str, Any], cores: int, machine: Machine, devices: 
             "stay the same.\n\n" + paper_table(told["paper"], devices)
         )
     return "\n".join(parts)
+
+
+def group_table(records: Sequence[Record], what: str, cores: int) -> str:
+    """One row for each workload, kind of scaling and number of devices."""
+    columns = {
+        "workload": "{workload}",
+        "scaling": "{scaling}",
+        what: "{devices}",
+        "tasks a step": "{tasks_per_step}",
+        "steps/s": "{steps_per_second:,.4g}",
+        "tasks/s": lambda record: f"{record['steps_per_second'] * record['tasks_per_step']:,.4g}",
+        "efficiency": "{efficiency:.2f}",
+        f"at best on {cores} cores": lambda record: f"{min(1.0, cores / record['devices']):.2f}",
+        "all-reduced, bytes a step": lambda record: f"{record['collective_bytes'].get('all-reduce', 0):,}",
+        "compile, s": "{compile_seconds:.1f}",
+    }
+    return records_table(records, columns)
+
+
+def batch_table(records: Sequence[Record]) -> str:
+    """One row for each workload and number of tasks."""
+    columns = {
+        "workload": "{workload}",
+        "tasks a step": "{tasks_per_step:,}",
+        "steps/s": "{steps_per_second:,.4g}",
+        "tasks/s": "{tasks_per_second:,.4g}",
+    }
+    return records_table(records, columns)
+
+
+def paper_table(records: Sequence[Record], devices: Sequence[int]) -> str:
+    """One row for each network and number of tasks a step; the efficiency on each number of devices."""
+    places = list(enumerate(devices))
+    columns = {
+        "network": lambda record: NETWORKS[record["network"]].title,
+        "tasks a step": "{tasks_per_step:,}",
+        "GFLOP a task": lambda record: f"{record['flop_per_task'] / 1e9:,.4g}",
+        "reduced, KB": lambda record: f"{record['reduced_bytes'] / 1e3:,.1f}",
+        "a task, µs": "{microseconds_of_a_task:,.4g}",
+        **{f"reduction on {number}, µs": f"{{microseconds_of_reductions[{at}]:,.0f}}" for at, number in places},
+        **{f"efficiency on {number}": f"{{efficiency[{at}]:.2g}}" for at, number in places},
+        "at least one half up to, devices": "{most_devices_at_half:,}",
+    }
+    return records_table(records, columns)

@@ -1,4 +1,4 @@
-"""Meta-steps of `jax_meta.fit` on a mesh, compiled."""
+"""Meta-steps of `jax_meta.fit` on a mesh, compiled; in this process, or in one of a group that trains together."""
 
 import time
 from collections.abc import Callable
@@ -10,8 +10,9 @@ import optax
 from jax.sharding import Mesh
 
 import jax_meta
-from benchmarks.peers.jax_peers import initial_weights, model, our_sampler, to_params
-from benchmarks.peers.workloads import OUTER_LEARNING_RATE, Workload, conv4, sine
+from benchmarks.harness.jax_networks import initial_weights, our_learner, our_sampler, tasks_at_once, to_params
+from benchmarks.harness.worker import Answer, Served
+from benchmarks.harness.workloads import OUTER_LEARNING_RATE, Workload, conv4, sine
 from benchmarks.scaling.collectives import collective_bytes
 from jax_meta.devices import replicate
 
@@ -23,6 +24,8 @@ WORKLOADS: dict[str, Callable[[int], Workload]] = {
 """By name, for so many tasks a meta-step; "tiny" is for trying things out."""
 STEPS = {"sine": 64, "conv4": 1, "tiny": 8}
 """Meta-steps of one call of `fit`."""
+TIMEOUT = 30
+"""Seconds after which a process that no longer answers ends the others."""
 
 
 class Program(NamedTuple):
@@ -42,16 +45,13 @@ class Program(NamedTuple):
 
 
 def compile_program(name: str, num_tasks: int, mesh: Mesh | None) -> Program:
-    """Compiles meta-steps of second-order MAML of so many tasks; on CPU, images are taken one task at a time."""
+    """Compiles meta-steps of second-order MAML of so many tasks."""
     workload = WORKLOADS[name](num_tasks)
-    measure = jax_meta.regression if workload.model == "mlp" else jax_meta.classification
-    learner = jax_meta.maml(measure(model(workload).apply), optax.sgd(workload.learning_rate), num_steps=1)
-    outer = optax.adam(OUTER_LEARNING_RATE)
-    one_at_a_time = workload.model == "conv4" and jax.default_backend() == "cpu"
-    options = {"num_tasks": num_tasks, "task_batch_size": 1 if one_at_a_time else None, "mesh": mesh}
+    learner, outer = our_learner(workload), optax.adam(OUTER_LEARNING_RATE)
+    task_batch_size = tasks_at_once(workload, jax.default_backend())
+    options = {"num_tasks": num_tasks, "task_batch_size": task_batch_size, "mesh": mesh}
     state = jax_meta.init(learner, outer, to_params(initial_weights(workload)), jax.random.key(0))
-    sample_tasks = jax.tree_util.Partial(our_sampler(workload)) if workload.model == "mlp" else our_sampler(workload)
-    sample_tasks, state = replicate((sample_tasks, state), mesh)
+    sample_tasks, state = replicate((our_sampler(workload), state), mesh)
 
     @jax.jit
     def fit(sample_tasks, state):
@@ -64,11 +64,6 @@ def compile_program(name: str, num_tasks: int, mesh: Mesh | None) -> Program:
     return Program(partial(compiled, sample_tasks, state), STEPS[name], seconds, collectives)
 
 
-def make_mesh() -> Mesh:
-    """All devices of all processes, along one axis."""
-    return jax.make_mesh((jax.device_count(),), ("tasks",))
-
-
 def timed(program: Program, calls: int) -> float:
     """Seconds of so many calls, one after the other; FloatingPointError if they trained to NaN."""
     start = time.perf_counter()
@@ -77,3 +72,28 @@ def timed(program: Program, calls: int) -> float:
     seconds = time.perf_counter() - start
     jax_meta.check_finite(history)
     return seconds
+
+
+def serve(processes: int, process: int, address: str, devices: int) -> Served:
+    """What a process of a group does: it makes so many CPU devices, joins the others, compiles and runs with them."""
+    jax.config.update("jax_num_cpu_devices", devices)
+    if processes > 1:
+        patience = {"heartbeat_timeout_seconds": TIMEOUT, "shutdown_timeout_seconds": TIMEOUT}
+        jax.distributed.initialize(address, processes, process, **patience)
+    mesh = jax.make_mesh((jax.device_count(),), ("tasks",))  # all devices of all processes
+    programs: dict[tuple[str, int], Program] = {}
+
+    def build(workload: str, tasks: int) -> Answer:
+        program = programs[workload, tasks] = compile_program(workload, tasks, mesh)
+        timed(program, 1)  # to warm up
+        return {
+            "compile_seconds": program.compile_seconds,
+            "num_steps": program.num_steps,
+            "collective_bytes": program.collectives,
+            "seconds": timed(program, 1),
+        }
+
+    def run(workload: str, tasks: int, calls: int) -> Answer:
+        return {"seconds": timed(programs[workload, tasks], calls)}
+
+    return {"device": f"{jax.devices()[0].device_kind}, {jax.device_count()} devices"}, {"build": build, "run": run}
