@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.harness.index import Row
 from benchmarks.harness.report import markdown_table, rounded
 from benchmarks.memory.measure import Record
 from benchmarks.memory.variants import DEFAULT, Variant
@@ -164,3 +165,15 @@ def perceptron_table(records: Mapping[str, Record], variants: Variants) -> str:
         times = times_of_default(records, name)
         rows.append([variants[name].entry.label, *cells, "" if times is None else f"{times:.2f} x"])
     return markdown_table(["MLP", "temporary MiB", "seconds a meta-gradient", "of the default's"], rows)
+
+
+def row(told: Mapping[str, Any]) -> Row:
+    """The line of benchmarks/README.md."""
+    steps, records = max(told["by_inner_steps"].items(), key=lambda item: int(item[0]))
+    peaks = {name: record.get("peak_compiled_before_mib") for name, record in records.items()}
+    shown = [f"{told['variants'][name]} {peak:,.0f}" for name, peak in peaks.items() if peak is not None]
+    return Row(
+        "How much memory does a second-order meta-gradient need?",
+        25,
+        f"peak MiB of {steps} inner steps: {'; '.join(shown)}",
+    )

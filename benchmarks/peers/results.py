@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.harness.index import Row
 from benchmarks.harness.report import environment, markdown_table, rounded, write_json, write_text
 from benchmarks.peers.measure import Record, ratio
 from benchmarks.peers.peer import Entry
@@ -164,3 +165,15 @@ def draw_panel(panel: Axes, row: Mapping[str, Record], peers: Mapping[str, Entry
     panel.set_ylim(len(peers) - 0.5, -0.7)
     panel.tick_params(axis="x", labelsize=7)
     panel.grid(axis="x", alpha=0.3)
+
+
+def row(told: Mapping[str, Any]) -> Row:
+    """The line of benchmarks/README.md."""
+    against = "best of all peers"
+    found = {name: row["ratios_of_jax_meta"].get(against) for name, row in told["workloads"].items()}
+    ratios = [f"{name} {best['ratio']:g} x" for name, best in found.items() if best]
+    return Row(
+        "How fast is `jax_meta` beside plain JAX, PyTorch and its libraries?",
+        45,
+        f"against the {against}: {', '.join(ratios)}",
+    )

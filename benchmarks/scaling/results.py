@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.harness.index import Row
 from benchmarks.harness.report import markdown_table
 from benchmarks.scaling.measure import Record
 from benchmarks.scaling.networks import NETWORKS
@@ -119,3 +120,18 @@ def make_tables(told: Mapping[str, Any], cores: int, machine: Machine, devices: 
             "stay the same.\n\n" + paper_table(told["paper"], devices)
         )
     return "\n".join(parts)
+
+
+def row(told: Mapping[str, Any]) -> Row:
+    """The line of benchmarks/README.md."""
+    strong = {
+        (record["workload"], what): f"{record['workload']} {record['efficiency']:.2f} on 2 {what}"
+        for what in ("devices", "processes")
+        for record in told.get(what, ())
+        if record["scaling"] == "strong" and record["devices"] == 2
+    }
+    return Row(
+        "How do meta-steps scale over devices and processes?",
+        5,
+        f"efficiency with as many tasks in every step: {', '.join(strong.values())}",
+    )
