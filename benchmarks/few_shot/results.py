@@ -1,6 +1,6 @@
 """What an image benchmark leaves behind: results.json, table.md and curves.png."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.few_shot.protocol import Protocol
+from benchmarks.harness.index import Row
 from benchmarks.harness.report import environment, markdown_table, rounded, write_json, write_text
 from jax_meta import estimate
 from jax_meta.plots import plot_learning_curve
@@ -29,6 +30,7 @@ PUBLISHED = {
 arXiv:1803.02999, tables 1 and 2 (first-order MAML there, too); Bertinetto et al., arXiv:1805.08136, table 1."""
 
 HEADER = ("Algorithm, protocol", "Task", "Inner steps", "Transductive, %", "Published", "Inductive, %", "Published")
+ACCURACY = "test_accuracy_after_inner_steps"
 SHOWN_STEPS = (0, 1, 3, 5, 10, 20, 50)
 
 
@@ -44,7 +46,7 @@ def table(protocol: Protocol, algorithm: str, accuracies: dict[str, np.ndarray])
     label = f"{algorithm}, {protocol.name}" + (f", {protocol.model}" if protocol.model != "conv4" else "")
     rows = []
     for step in (step for step in SHOWN_STEPS if step <= protocol.test_steps):
-        row = [label, f"{protocol.dataset} {protocol.ways}-way {protocol.shots}-shot", str(step)]
+        row = [label, describe_task(protocol), str(step)]
         for kind in ("transductive", "inductive"):
             mean, half_width = (field[step] for field in estimates[kind])
             reported = step == reported_step(protocol)
@@ -60,6 +62,11 @@ def reported_step(protocol: Protocol) -> int:
     if protocol.dataset == "omniglot":
         return 3 if protocol.ways < 20 else 5
     return 10
+
+
+def describe_task(protocol: Protocol) -> str:
+    """The data set, the ways and the shots."""
+    return f"{protocol.dataset} {protocol.ways}-way {protocol.shots}-shot"
 
 
 def write_results(
@@ -78,7 +85,7 @@ def write_results(
         "seed": seed,
         "protocol": protocol._asdict(),
         "seconds": rounded(seconds, 4),
-        "test_accuracy_after_inner_steps": {kind: describe(values) for kind, values in accuracies.items()},
+        ACCURACY: {kind: describe(values) for kind, values in accuracies.items()},
     }
     write_json(folder / "results.json", content)
     write_text(folder / "table.md", table(protocol, algorithm, accuracies))
@@ -106,7 +113,7 @@ def draw(
         steps, values = columns(records)[name]
         plot_line(left, steps, 100 * values, color=f"C{index}", label=label)
     left.set(xlabel=f"meta-steps ({seconds['training'] / 60:.0f} minutes in all)", ylabel="accuracy, %")
-    left.set_title(f"{algorithm}, {protocol.dataset} {protocol.ways}-way {protocol.shots}-shot: training")
+    left.set_title(f"{algorithm}, {describe_task(protocol)}: training")
     for kind, values in accuracies.items():
         plot_learning_curve(right, *(100 * field for field in estimate(values)), label=kind)
     right.set(xlabel="inner steps", ylabel="accuracy, %", title=f"{protocol.test_tasks:,} test tasks, 95% interval")
@@ -114,3 +121,16 @@ def draw(
         axes.grid(alpha=0.3)
         axes.legend(loc="lower right")
     return figure
+
+
+def row(told: Mapping[str, Any]) -> Row:
+    """The line of benchmarks/README.md."""
+    protocol, algorithm = Protocol(**told["protocol"]), told["algorithm"]
+    step = reported_step(protocol)
+    after = {kind: (100 * v["mean"][step], 100 * v["half_width"][step]) for kind, v in told[ACCURACY].items()}
+    accuracies = ", ".join(f"{mean:.1f} ± {half:.1f}% {kind}" for kind, (mean, half) in sorted(after.items())[::-1])
+    return Row(
+        f"How well does {algorithm} learn {describe_task(protocol)}?",
+        sum(told["seconds"].values()) / 60,
+        f"{accuracies}, after {protocol.steps:,} meta-steps of {protocol.tasks} tasks",
+    )

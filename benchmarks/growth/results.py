@@ -1,10 +1,12 @@
 """The tables and the figure of the benchmark of growth."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.harness.index import Row
 from benchmarks.harness.report import markdown_table
 
 LABELS = {
@@ -113,3 +115,13 @@ def draw(scans: dict[str, Any]) -> Figure:
     for axes in panels[::2]:
         axes.set_ylabel("µs a meta-step")
     return figure
+
+
+def row(told: Mapping[str, Any]) -> Row:
+    """The line of benchmarks/README.md."""
+    exponents = [f"{name.replace('_', ' ')} {scan['fit']['exponent']:.2f}" for name, scan in told["scans"].items()]
+    return Row(
+        "How does the time of a meta-step grow with its sizes, and what is it made of?",
+        4,
+        f"the exponents are: {', '.join(exponents)}",
+    )

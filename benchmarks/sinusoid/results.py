@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.harness.index import Row
 from benchmarks.harness.report import markdown_table, rounded
 from benchmarks.sinusoid.methods import TABLE_STEPS, Method, Outcome
 from benchmarks.sinusoid.protocol import Protocol
@@ -125,3 +126,19 @@ def difference_row(labels: Mapping[str, str], row: Mapping[str, Any]) -> list[st
     pairs = zip(row["mean"], row["half_width_over_seeds"], strict=True)
     cells = [f"{mean:+.2f} ± {half_width:.2f}" for mean, half_width in pairs]
     return [f"{labels[row['first']]} - {labels[row['second']]}", str(row["shots"]), *cells]
+
+
+def row(told: Mapping[str, Any]) -> Row:
+    """The line of benchmarks/README.md."""
+    shots, methods = told["protocol"]["test_shots"][0], told["methods"]
+    errors = {
+        methods[name]["label"]: methods[name]["errors_by_shots"][str(shots)]["mean"]
+        for name in ("maml", "fomaml", "reptile")
+        if name in methods
+    }
+    told_errors = ", ".join(f"{label} {mean[1]:.2f} / {mean[32]:.2f}" for label, mean in errors.items())
+    return Row(
+        f"How well are new sines learned, on the protocol of the {told['protocol']['name']}?",
+        told["seconds"] / 60,
+        f"error after 1 / 32 steps on {shots} points, {told['seeds']} seeds: {told_errors}",
+    )

@@ -1,11 +1,13 @@
 """What the sweep found: numbers, a table and a figure. A diverged network is counted, and never averaged in."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 import jax_meta
+from benchmarks.harness.index import Row
 from benchmarks.harness.report import markdown_table, rounded
 from benchmarks.sweep.networks import Grid
 
@@ -128,3 +130,15 @@ def draw_curve(axes: Any, rows: list[dict[str, Any]], step: int, *, cross_height
     gaps = [size for size, value in zip(sizes, mean, strict=True) if np.isnan(value)]
     heights = [cross_height] * len(gaps)
     axes.plot(gaps, heights, "x", color=line.get_color(), transform=axes.get_xaxis_transform())
+
+
+def row(told: Mapping[str, Any]) -> Row:
+    """The line of benchmarks/README.md."""
+    speed, last = told["throughput"], SHOWN_STEPS[-1]
+    best = min((row for row in told["settings"] if row["mean"][last]), key=lambda row: row["mean"][last])
+    return Row(
+        "What do many networks at once, over seeds and step sizes, cost, and which step size is best?",
+        2,
+        f"{speed['networks']} in one call are {speed['times_as_fast']:.2f} times as fast as one after the other; "
+        f"step size {best['step_size']:g}, with an error of {interval(best, last)} after {last} steps",
+    )

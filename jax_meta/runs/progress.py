@@ -76,8 +76,10 @@ def printer(name: str) -> Report:
         if not (now.record and is_due):
             return
         last = time.monotonic()
-        left = (now.num_meta_steps - now.step) / now.steps_per_second if now.steps_per_second else 0.0
-        print(f"{name}: {now.step:,} of {now.num_meta_steps:,}, {describe(now)}, {left / 60:.1f} min left", flush=True)
+        told = [f"{name}: {now.step:,} of {now.num_meta_steps:,}", *filter(None, [describe(now)])]
+        if now.steps_per_second and now.step < now.num_meta_steps:
+            told.append(f"{duration((now.num_meta_steps - now.step) / now.steps_per_second)} left")
+        print(", ".join(told), flush=True)
 
     return report
 
@@ -89,5 +91,13 @@ def describe(now: Progress) -> str:
         for name, value in now.record.items()
         if name in ("loss", "accuracy", "val_loss", "val_accuracy", "skipped") and value is not None
     ]
-    speed = f"{now.steps_per_second:,.0f}" if now.steps_per_second >= 100 else f"{now.steps_per_second:.3g}"
-    return ", ".join([f"{speed}/s", *metrics])
+    speed = now.steps_per_second
+    rates = [f"{speed:,.0f}/s" if speed >= 100 else f"{speed:.3g}/s"] if speed else []
+    return ", ".join([*rates, *metrics])
+
+
+def duration(seconds: float) -> str:
+    """A time in words, in a unit in which it is 1 or more: `1 s` (also for less), `2.5 min`, `1.3 h`."""
+    if seconds < 59.5:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3_570 else f"{seconds / 3_600:.1f} h"
