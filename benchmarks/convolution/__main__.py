@@ -10,18 +10,18 @@ same run. With PyTorch installed (the extra `test`), its plain loop over tasks t
 
 import argparse
 import importlib.util
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 import jax_meta
 from benchmarks.convolution.layers import measure_layers
-from benchmarks.convolution.peers import naive_loss, naive_meta_gradient, torch_meta_gradient
-from benchmarks.convolution.timing import Run, take_turns
+from benchmarks.convolution.peers import torch_meta_gradient
+from benchmarks.harness.jax_networks import naive_meta_gradient, our_learner, our_meta_gradient
 from benchmarks.harness.report import (
     environment,
     make_output_folder,
@@ -31,12 +31,12 @@ from benchmarks.harness.report import (
     write_json,
     write_text,
 )
+from benchmarks.harness.rounds import Run, median_seconds
+from benchmarks.harness.workloads import conv4
 from jax_meta import Task
 
 WAYS, SHOTS, QUERIES, TASKS, SIZE, FILTERS = 5, 1, 15, 4, 28, 64
-LEARNING_RATE = 0.05
 MODEL = jax_meta.models.Conv4(WAYS, FILTERS)
-LOSS_FN = jax_meta.classification(MODEL.apply)
 MATRIX_SIZES = (512, 1024, 2048)
 
 
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
         variants = make_variants(params, tasks, steps)
         differences[steps] = compare(variants)
         runs.update({(name, steps): run for name, run in variants.items()})
-    seconds = take_turns({**matrices, **runs}, options.repeats)
+    seconds = median_seconds({**matrices, **runs}, options.repeats)
     best = max(2 * size**3 / seconds[f"matrix product, {size}"] for size in MATRIX_SIZES)
     rows = [describe(name, steps, seconds[name, steps], best, differences[steps][name]) for name, steps in runs]
     layers = measure_layers(options.repeats)
@@ -75,25 +75,16 @@ def make_problem(key: jax.Array) -> tuple[Any, Task]:
 
 def make_variants(params: Any, tasks: Task, steps: int) -> dict[str, Run]:
     """Functions that return a meta-gradient, compiled, by name."""
-    key = jax.random.key(1)
-
-    def ours(task_batch_size):
-        learner = jax_meta.maml(LOSS_FN, optax.sgd(LEARNING_RATE), num_steps=steps)
-
-        def gradient(params, tasks):
-            return jax_meta.meta_gradient(learner, params, tasks, key, task_batch_size=task_batch_size)[0]
-
-        compiled = jax.jit(gradient)
-        return lambda: compiled(params, tasks)
-
-    naive = jax.jit(naive_meta_gradient(naive_loss(WAYS, FILTERS), LEARNING_RATE, steps))
-    variants: dict[str, Run] = {
-        "jax_meta, one task at a time": ours(1),
-        "jax_meta, vmap": ours(None),
-        "flax.linen, vmap, scanned inner loop": lambda: naive(params, tasks),
+    workload = conv4(TASKS, steps)
+    learner = our_learner(workload)
+    gradients = {
+        "jax_meta, one task at a time": our_meta_gradient(learner, 1),
+        "jax_meta, vmap": our_meta_gradient(learner, None),
+        "flax.linen, vmap, scanned inner loop": naive_meta_gradient(workload),
     }
+    variants: dict[str, Run] = {name: partial(jax.jit(gradient), params, tasks) for name, gradient in gradients.items()}
     if importlib.util.find_spec("torch"):
-        variants["PyTorch, loop over tasks"] = torch_meta_gradient(params, tasks, LEARNING_RATE, steps)
+        variants["PyTorch, loop over tasks"] = torch_meta_gradient(workload, params, tasks)
     return variants
 
 

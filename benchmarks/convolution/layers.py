@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from benchmarks.convolution.timing import take_turns
+from benchmarks.harness.rounds import median_seconds
 from jax_meta.networks.convolution import ROLES
 from jax_meta.networks.convolution_cpu import BY_PATCHES, BY_XLA, Geometry, choose
 from jax_meta.networks.trilinear import others
@@ -54,6 +54,6 @@ def measure(wanted: str, size: int, channels: int, stride: int, repeats: int) ->
         "chosen": choose(wanted, pair[0], pair[1], geometry),
     }
     compiled = {name: jax.jit(partial(function, geometry=geometry)) for name, function in formulations.items()}
-    seconds = take_turns({name: partial(function, *pair) for name, function in compiled.items()}, 2 * repeats)
+    seconds = median_seconds({name: partial(function, *pair) for name, function in compiled.items()}, 2 * repeats)
     flop = 2 * 9 * channels * FILTERS * EXAMPLES * geometry.outputs[0] * geometry.outputs[1]
     return {name: flop / value / 1e9 for name, value in seconds.items()}

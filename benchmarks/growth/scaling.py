@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 import jax_meta
-from benchmarks.convolution.timing import Run, take_turns
+from benchmarks.harness.rounds import Run, median_seconds
 from jax_meta import LossFn, MetaLearner, TrainState
 from jax_meta.tasks import sinusoid
 
@@ -157,12 +157,7 @@ def prepare(
 
 def measure(programs: Mapping[Any, Program], repeats: int, report: Callable[[str], None]) -> dict[Any, float]:
     """Median microseconds a meta-step of each program; all take turns."""
-
-    def announced(run):
-        report("")
-        return run()
-
-    seconds = take_turns({key: partial(announced, program.run) for key, program in programs.items()}, repeats)
+    seconds = median_seconds({key: program.run for key, program in programs.items()}, repeats, lambda doing: report(""))
     return {key: seconds[key] / program.num_steps * 1e6 for key, program in programs.items()}
 
 

@@ -1,4 +1,4 @@
-"""The networks in JAX, ours and the same from Flax's own layers: weights, tasks, and the meta-gradient as written first."""
+"""The networks in JAX, ours and the same from Flax's own layers: weights, tasks, and a naive meta-gradient."""
 
 from collections.abc import Callable
 from functools import partial
@@ -106,6 +106,21 @@ def naive_loss(workload: Workload) -> Callable[..., jax.Array]:
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     return loss
+
+
+def our_meta_gradient(learner: jax_meta.MetaLearner, task_batch_size: int | None) -> Callable[..., Any]:
+    """`(params, tasks) -> meta-gradient` by `jax_meta`."""
+
+    def gradient(params, tasks):
+        return jax_meta.meta_gradient(learner, params, tasks, jax.random.key(1), task_batch_size=task_batch_size)[0]
+
+    return gradient
+
+
+def naive_meta_gradient(workload: Workload) -> Callable[..., Any]:
+    """`(params, tasks) -> meta-gradient` as one writes it at first."""
+    value_and_gradient = naive_value_and_gradient(workload)
+    return lambda params, tasks: value_and_gradient(params, tasks)[1]
 
 
 def naive_value_and_gradient(workload: Workload) -> Callable[..., Any]:

@@ -9,15 +9,18 @@ from torch.nn import functional
 
 from benchmarks.harness.workloads import Tasks, Weights, Workload
 
+Tensors = Sequence[torch.Tensor]
+Gradient = Callable[[Tensors, Tasks], tuple[torch.Tensor, list[torch.Tensor]]]
 
-def mlp(weights: Sequence[torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+
+def mlp(weights: Tensors, inputs: torch.Tensor) -> torch.Tensor:
     """The perceptron with ReLU, from the weight and bias of each layer."""
     for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
         inputs = functional.relu(functional.linear(inputs, weight, bias))
     return functional.linear(inputs, *weights[-2:])
 
 
-def conv4(weights: Sequence[torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+def conv4(weights: Tensors, images: torch.Tensor) -> torch.Tensor:
     """`jax_meta.models.Conv4`, from the kernel and bias of each block and the weight and bias of the linear layer."""
     for kernel, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
         images = functional.conv2d(images, kernel, padding=1)
@@ -119,14 +122,14 @@ def one_by_one(tasks: Tasks) -> Iterator[Tasks]:
     )
 
 
-def value_and_gradient(workload: Workload) -> Callable[[Sequence[torch.Tensor], Tasks], tuple[torch.Tensor, list[torch.Tensor]]]:
-    """`(weights, tasks) -> (mean query loss, meta-gradient)`: `autograd.grad(create_graph=True)` in a loop over tasks."""
+def value_and_gradient(workload: Workload) -> Gradient:
+    """`(weights, tasks) -> (mean query loss, meta-gradient)`: `autograd.grad` with `create_graph`, task by task."""
     forward, measure = mlp if workload.model == "mlp" else conv4, criterion(workload)
 
-    def loss(weights: Sequence[torch.Tensor], batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def loss(weights: Tensors, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         return measure(forward(weights, batch[0]), batch[1])
 
-    def meta_gradient(weights: Sequence[torch.Tensor], tasks: Tasks) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def meta_gradient(weights: Tensors, tasks: Tasks) -> tuple[torch.Tensor, list[torch.Tensor]]:
         losses, totals = [], [torch.zeros_like(weight) for weight in weights]
         for support, query in one_by_one(tasks):
             adapted = list(weights)

@@ -1,9 +1,9 @@
 """A process that is asked in lines of JSON: `python -m benchmarks.harness.worker MODULE:FUNCTION ARGUMENTS`.
 
 `FUNCTION(**ARGUMENTS)` returns what it has to tell of itself, which is the first answer, and by name the functions that
-can be asked for. From then on `{"do": name, ...}` is answered with what that function returns for the rest. An answer is
-a dictionary; `{"missing": ...}` says that a library is not installed, `{"error": ...}` that anything else went wrong.
-The end of the input ends the process. It imports nothing but the module that it is told to.
+can be asked for. From then on `{"do": name, ...}` is answered with what that function returns for the rest. Answers are
+dictionaries; `{"missing": ...}` says that a library is not installed, `{"error": ...}` that anything else went wrong.
+The end of the input ends the process, which imports nothing but the module that it is told to.
 """
 
 import json

@@ -122,7 +122,7 @@ def measure_sizes(
     plan: Plan, variants: Mapping[str, Variant], machine: Machine, folder: Path, tell: Tell
 ) -> dict[str, list[Record]]:
     """Temporary memory against tasks, then against width."""
-    sizes = [{"num_tasks": num_tasks, "width": width} for num_tasks, width in plan.sizes()]
+    sizes: list[dict[str, Any]] = [{"num_tasks": num_tasks, "width": width} for num_tasks, width in plan.sizes()]
     arguments = [images(plan.workload._replace(**size), folder) for size in sizes]
     apart = folder / "sizes"  # so that nothing is found in the compilation cache
     apart.mkdir()

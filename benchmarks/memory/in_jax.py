@@ -10,7 +10,7 @@ import optax
 from flax.traverse_util import flatten_dict
 
 import jax_meta
-from benchmarks.harness.jax_networks import naive_value_and_gradient, our_learner, to_params
+from benchmarks.harness.jax_networks import naive_meta_gradient, our_learner, our_meta_gradient, to_params
 from benchmarks.harness.workloads import Workload, load_problem
 from benchmarks.memory.program import Build, Program
 from jax_meta import Task
@@ -19,22 +19,12 @@ from jax_meta import Task
 def ours(workload: dict[str, Any], problem: str, *, task_batch_size: int | None = None, **options: Any) -> Build:
     """`jax_meta.meta_gradient` of MAML on images, with the options of `jax_meta.maml`."""
     learner = our_learner(Workload(**workload), **options)
-    return ahead_of_time(our_gradient(learner, task_batch_size), *load(problem))
-
-
-def our_gradient(learner: jax_meta.MetaLearner, task_batch_size: int | None) -> Callable[..., Any]:
-    """`(params, tasks) -> meta-gradient`."""
-
-    def gradient(params, tasks):
-        return jax_meta.meta_gradient(learner, params, tasks, jax.random.key(1), task_batch_size=task_batch_size)[0]
-
-    return gradient
+    return ahead_of_time(our_meta_gradient(learner, task_batch_size), *load(problem))
 
 
 def naive(workload: dict[str, Any], problem: str) -> Build:
     """`flax.linen` under `vmap`, with a scanned inner loop."""
-    value_and_gradient = naive_value_and_gradient(Workload(**workload))
-    return ahead_of_time(lambda params, tasks: value_and_gradient(params, tasks)[1], *load(problem))
+    return ahead_of_time(naive_meta_gradient(Workload(**workload)), *load(problem))
 
 
 def mlp(
@@ -46,7 +36,7 @@ def mlp(
     arrays = [jax.random.normal(key, (1, examples, width)) for key in keys[1:]]
     learner = jax_meta.maml(jax_meta.regression(network.apply), optax.sgd(0.1), num_steps=inner_steps, **options)
     params, tasks = network.init(keys[0], arrays[0][0]), Task((arrays[0], arrays[1]), (arrays[2], arrays[3]))
-    return ahead_of_time(our_gradient(learner, task_batch_size), params, tasks)
+    return ahead_of_time(our_meta_gradient(learner, task_batch_size), params, tasks)
 
 
 def load(problem: str) -> tuple[Any, Task]:

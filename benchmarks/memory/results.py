@@ -152,7 +152,9 @@ def tables_by_steps(by_steps: BySteps, variants: Variants) -> list[str]:
         return table(title, variants, columns)
 
     return [
-        by_step("Peak resident MiB (seconds a meta-gradient)", variants, "{peak_compiled_before_mib:,.0f} ({seconds:.2f})"),
+        by_step(
+            "Peak resident MiB (seconds a meta-gradient)", variants, "{peak_compiled_before_mib:,.0f} ({seconds:.2f})"
+        ),
         by_step("Peak resident MiB where it is compiled, too", compiled, "{peak_mib:,.0f}"),
         by_step("Temporary MiB (times the default's seconds)", compiled, "{temporary_mib:,.1f}{times}"),
     ]

@@ -39,7 +39,7 @@ def make(workload: Workload, weights: Weights, device: str) -> Peer:
         return [float(loss) for loss in history["loss"]]
 
     def run(num_steps: int) -> None:
-        count = {"num_meta_steps": num_steps, "num_tasks": workload.num_tasks}
+        count: dict[str, Any] = {"num_meta_steps": num_steps, "num_tasks": workload.num_tasks}
         states[0], _ = jax_meta.fit(learner, optimizer, draw, states[0], **count, **options)
         jax.block_until_ready(states[0])
 

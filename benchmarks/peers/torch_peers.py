@@ -1,6 +1,6 @@
 """PyTorch without other libraries: a loop over tasks, and `torch.func`, eager and with `torch.compile`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from benchmarks.harness.torch_networks import criterion, network, tasks_to_torch
 from benchmarks.harness.workloads import OUTER_LEARNING_RATE, Batch, Tasks, Weights, Workload, task_source
 from benchmarks.peers.peer import Peer
 
-Params = dict[str, torch.Tensor]
+Params = Mapping[str, torch.Tensor]
 Gradient = Callable[[Params, Tasks], tuple[Params, torch.Tensor]]
 """`(params, tasks) -> (mean gradient, mean query loss)`."""
 Step = Callable[[Tasks], torch.Tensor]
@@ -52,7 +52,7 @@ def functional_gradient(workload: Workload, module: torch.nn.Module) -> Gradient
     measure = criterion(workload)
 
     def loss(params: Params, batch: Batch) -> torch.Tensor:
-        return measure(functional_call(module, params, (batch[0],)), batch[1])
+        return measure(functional_call(module, dict(params), (batch[0],)), batch[1])
 
     def adapt(params: Params, support: Batch) -> Params:
         for _ in range(workload.inner_steps):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.harness.index import Row
-from benchmarks.harness.results import records_table, rounded, save_figure, write_results
+from benchmarks.harness.results import Column, records_table, rounded, save_figure, write_results
 from benchmarks.harness.rounds import Record
 from benchmarks.scaling.figure import draw
 from benchmarks.scaling.networks import NETWORKS
@@ -19,9 +19,7 @@ SETTINGS = (
 )
 
 
-def write(
-    options: Namespace, told: Mapping[str, Any], cores: int, machine: Machine, works: Mapping[str, Work]
-) -> None:
+def write(options: Namespace, told: Mapping[str, Any], cores: int, machine: Machine, works: Mapping[str, Work]) -> None:
     """Writes results.json, table.md and scaling.png."""
     settings = {name: getattr(options, name) for name in SETTINGS}
     tables = make_tables(told, cores, machine, options.paper_devices)
@@ -86,7 +84,7 @@ def make_tables(told: Mapping[str, Any], cores: int, machine: Machine, devices: 
 
 def group_table(records: Sequence[Record], what: str, cores: int) -> str:
     """One row for each workload, kind of scaling and number of devices."""
-    columns = {
+    columns: dict[str, Column] = {
         "workload": "{workload}",
         "scaling": "{scaling}",
         what: "{devices}",
@@ -103,7 +101,7 @@ def group_table(records: Sequence[Record], what: str, cores: int) -> str:
 
 def batch_table(records: Sequence[Record]) -> str:
     """One row for each workload and number of tasks."""
-    columns = {
+    columns: dict[str, Column] = {
         "workload": "{workload}",
         "tasks a step": "{tasks_per_step:,}",
         "steps/s": "{steps_per_second:,.4g}",
@@ -115,7 +113,7 @@ def batch_table(records: Sequence[Record]) -> str:
 def paper_table(records: Sequence[Record], devices: Sequence[int]) -> str:
     """One row for each network and number of tasks a step; the efficiency on each number of devices."""
     places = list(enumerate(devices))
-    columns = {
+    columns: dict[str, Column] = {
         "network": lambda record: NETWORKS[record["network"]].title,
         "tasks a step": "{tasks_per_step:,}",
         "GFLOP a task": lambda record: f"{record['flop_per_task'] / 1e9:,.4g}",

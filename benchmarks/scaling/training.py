@@ -78,7 +78,7 @@ def serve(processes: int, process: int, address: str, devices: int) -> Served:
     """What a process of a group does: it makes so many CPU devices, joins the others, compiles and runs with them."""
     jax.config.update("jax_num_cpu_devices", devices)
     if processes > 1:
-        patience = {"heartbeat_timeout_seconds": TIMEOUT, "shutdown_timeout_seconds": TIMEOUT}
+        patience: dict[str, Any] = {"heartbeat_timeout_seconds": TIMEOUT, "shutdown_timeout_seconds": TIMEOUT}
         jax.distributed.initialize(address, processes, process, **patience)
     mesh = jax.make_mesh((jax.device_count(),), ("tasks",))  # all devices of all processes
     programs: dict[tuple[str, int], Program] = {}

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.convolution.timing import take_turns
 from benchmarks.harness.report import rounded
+from benchmarks.harness.rounds import median_seconds
 from benchmarks.sweep.networks import Grid, over_grid, train_network
 
 COMPARED_STEPS = 10
@@ -35,7 +35,7 @@ def compare_throughput(grid: Grid, *, steps: int, num_tasks: int, repeats: int) 
     difference = largest_difference(at_once(*grid)[1], [losses for _, losses in one_after_the_other()])
     if not difference < TOLERANCE:
         sys.exit(f"the losses at once and one after the other differ by {difference:.1e}: report it as a bug.")
-    seconds = take_turns({"at once": lambda: at_once(*grid), "in turn": one_after_the_other}, repeats)
+    seconds = median_seconds({"at once": lambda: at_once(*grid), "in turn": one_after_the_other}, repeats)
     return {
         "networks": len(singles),
         "meta_steps": steps,

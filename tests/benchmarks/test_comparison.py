@@ -1,9 +1,10 @@
 """The comparison with other libraries: all do the same work, and one that does not is found out and left out."""
 
-import importlib
 import json
 import os
+import pkgutil
 import signal
+from argparse import Namespace
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +12,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from benchmarks.peers import __main__ as peers
-from benchmarks.peers import results
-from benchmarks.peers.jax_peers import initial_weights, naive_draw, our_sampler
-from benchmarks.peers.measure import TOLERANCES, measure, ratio
-from benchmarks.peers.peer import PEERS, Entry
-from benchmarks.peers.processes import Machine
-from benchmarks.peers.workloads import (
+from benchmarks.harness.jax_networks import initial_weights, our_sampler
+from benchmarks.harness.processes import Machine
+from benchmarks.harness.workloads import (
     WORKLOADS,
     conv4,
     draw_sines,
@@ -27,6 +24,11 @@ from benchmarks.peers.workloads import (
     sine,
     task_source,
 )
+from benchmarks.peers import __main__ as peers
+from benchmarks.peers import results
+from benchmarks.peers.jax_peers import naive_draw
+from benchmarks.peers.measure import TOLERANCES, measure, ratio
+from benchmarks.peers.peer import PEERS, Entry
 
 MACHINE = Machine("cpu", 1, 60.0)
 SMALL = [
@@ -48,8 +50,7 @@ def three_losses(name, workload):
     weights = {name: leaf.astype(float) for name, leaf in initial_weights(workload).items()}
     draw, generator = task_source(workload), np.random.default_rng(1)
     batches = [in_float64(draw(generator)) for _ in range(3)]
-    module, function = PEERS[name].make.split(":")
-    peer = getattr(importlib.import_module(module), function)(workload, weights, "cpu")
+    peer = pkgutil.resolve_name(PEERS[name].make)(workload, weights, "cpu")
     return peer.losses(batches)
 
 
@@ -91,7 +92,7 @@ def test_a_transposed_gradient_is_not_taken_for_a_plain_one():
     """PyTorch's fused Adam reads a gradient in the order of memory, whatever its strides."""
     torch = pytest.importorskip("torch")
     from benchmarks.peers.libraries import add_gradients
-    from benchmarks.peers.torch_models import adam
+    from benchmarks.peers.torch_peers import adam
 
     module = torch.nn.Linear(2, 2, bias=False)
     before = module.weight.detach().clone()
@@ -166,8 +167,8 @@ def test_episodes_show_different_images_of_the_class_that_a_label_stands_for(sou
 
 def test_a_problem_is_read_as_it_was_written(tmp_path):
     batches = [draw_sines(sine(2, 1), np.random.default_rng(seed)) for seed in range(3)]
-    save_problem(tmp_path / "problem.npz", {"params/a": np.arange(3.0)}, batches)
-    weights, read = load_problem(tmp_path / "problem.npz")
+    save_problem(tmp_path / "problem", {"params/a": np.arange(3.0)}, batches)
+    weights, read = load_problem(tmp_path / "problem")
     assert_allclose(weights["params/a"], np.arange(3.0))
     assert_allclose(np.array(read), np.array(batches))
 
@@ -187,7 +188,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def entries(*names):
-    return {name: Entry(name, f"comparison_peers:{name}", "it", "other") for name in names}
+    return {name: Entry(name, f"tests.benchmarks.comparison_peers:{name}", "it", "other") for name in names}
 
 
 def compare(*names, machine=MACHINE, **options):
@@ -208,7 +209,8 @@ def test_a_peer_that_is_wrong_missing_or_fails_is_reported_and_the_rest_goes_on(
     assert len(records["right"]["meta_steps_per_second"]) == 2
     assert records["right"]["steps_a_turn"] in (64, 128)
     assert records["right"]["median"] == pytest.approx(1e4, rel=0.5)
-    results.write_results(tmp_path, {"sine-1x1": records}, entries(*records), {})
+    options = Namespace(output=tmp_path, command="", threads=1, repeats=2, seconds=0.01)
+    results.write(options, {"sine-1x1": records}, entries(*records))
     text = (tmp_path / "table.md").read_text()
     assert "\n| crashing | failed |\n" in text
     assert f"\n- crashing, sine-1x1: {told['crashing']}\n" in text

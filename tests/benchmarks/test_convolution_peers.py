@@ -9,7 +9,10 @@ from numpy.testing import assert_allclose
 import jax_meta
 from benchmarks.convolution import __main__ as convolution_speed
 from benchmarks.convolution.layers import measure
-from benchmarks.convolution.peers import naive_loss, naive_meta_gradient, torch_meta_gradient
+from benchmarks.convolution.peers import torch_meta_gradient
+from benchmarks.harness.jax_networks import naive_meta_gradient
+from benchmarks.harness.rounds import median_seconds
+from benchmarks.harness.workloads import conv4
 from jax_meta import Task
 
 WAYS, FILTERS, LEARNING_RATE = 3, 4, 0.1
@@ -35,9 +38,10 @@ def test_meta_gradient_is_that_of_pytorch_and_of_plain_flax(problem, steps, task
     ours, _ = jax.jit(
         lambda params, tasks: jax_meta.meta_gradient(learner, params, tasks, key, task_batch_size=task_batch_size)
     )(params, tasks)
+    workload = conv4(2, steps, width=FILTERS)._replace(ways=WAYS, learning_rate=LEARNING_RATE)
     peers = [
-        torch_meta_gradient(params, tasks, LEARNING_RATE, steps)(),
-        jax.jit(naive_meta_gradient(naive_loss(WAYS, FILTERS), LEARNING_RATE, steps))(params, tasks),
+        torch_meta_gradient(workload, params, tasks)(),
+        jax.jit(naive_meta_gradient(workload))(params, tasks),
     ]
     for peer in peers:
         jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-9, atol=1e-11), ours, peer)
@@ -57,7 +61,7 @@ def test_the_flop_are_those_of_the_definition():
 def test_variants_take_turns():
     order = []
     runs = {name: (lambda name=name: order.append(name)) for name in ("first", "second")}
-    seconds = convolution_speed.take_turns(runs, 2)
+    seconds = median_seconds(runs, 2)
     assert order == ["first", "second"] * 3
     assert all(value >= 0 for value in seconds.values())
 

@@ -1,6 +1,7 @@
 """The memory benchmark: what it measures is what was allocated, and what is wrong, missing or fails is found out."""
 
 import json
+from argparse import Namespace
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +10,15 @@ import pytest
 from numpy.testing import assert_allclose
 
 import jax_meta
+from benchmarks.harness import jax_networks
+from benchmarks.harness.processes import Machine
+from benchmarks.harness.workloads import conv4, load_problem
 from benchmarks.memory import __main__ as memory
 from benchmarks.memory import in_jax, resident
 from benchmarks.memory.measure import measure, measure_compiled
 from benchmarks.memory.results import leanest, tables, times_of_default
 from benchmarks.memory.variants import VARIANTS, Variant, perceptron
 from benchmarks.peers.peer import Entry
-from benchmarks.peers.processes import Machine
-from benchmarks.peers.workloads import conv4, load_problem
 from tests.benchmarks import memory_programs
 
 MACHINE = Machine("cpu", 1, 60.0)
@@ -25,7 +27,7 @@ linux = pytest.mark.skipif(not resident.STATUS.exists(), reason="needs /proc")
 
 
 def program(name, kind="other", **options):
-    return Variant(Entry(name, f"memory_programs:{name}", "it", kind), options)
+    return Variant(Entry(name, f"tests.benchmarks.memory_programs:{name}", "it", kind), options)
 
 
 def run(folder, machine=MACHINE, repeats=1, seconds=10.0, **variants):
@@ -115,8 +117,8 @@ def test_a_size_that_fails_leaves_the_others(tmp_path):
 def by_definition(problem):
     """The mean over tasks of ∇θ L(θ - α ∇L(θ) ..., query), in float64."""
     weights, batches = load_problem(problem["problem"])
-    params = jax.tree.map(lambda leaf: leaf.astype(float), in_jax.to_params(weights))
-    loss_fn = jax_meta.classification(in_jax.model(TINY).apply)
+    params = jax.tree.map(lambda leaf: leaf.astype(float), jax_networks.to_params(weights))
+    loss_fn = jax_meta.classification(jax_networks.model(TINY).apply)
 
     def query_loss(params, support, query):
         adapted = params
@@ -205,7 +207,7 @@ def test_a_run_writes_what_it_measured(tmp_path):
     }
     tiny = {"layers": 2, "width": 8, "examples": 4, "inner_steps": 2}
     plan = memory.Plan(TINY, (1, 20), (1, 2, 4), (3, 4), tiny, 1, 1.0)
-    memory.run(plan, variants, MACHINE, tmp_path)
+    memory.run(plan, variants, MACHINE, Namespace(output=tmp_path, command=""))
     told = json.loads((tmp_path / "results.json").read_text())
     assert told["by_inner_steps"]["20"]["none"]["temporary_mib"] == 6
     assert told["by_inner_steps"]["20"]["torch"]["status"].startswith("failed: exit code -9")

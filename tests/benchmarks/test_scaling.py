@@ -12,9 +12,9 @@ from numpy.testing import assert_allclose
 
 import jax_meta
 from benchmarks.convolution import __main__ as convolution_speed
-from benchmarks.peers.processes import PeerError
+from benchmarks.harness.processes import WorkerError
 from benchmarks.scaling import __main__ as scaling
-from benchmarks.scaling import measure, processes
+from benchmarks.scaling import measure
 from benchmarks.scaling.collectives import collective_bytes
 from benchmarks.scaling.measure import Load, measure_batches, measure_groups, powers_of_four, turns
 from benchmarks.scaling.networks import NETWORKS, flop_per_task, forward_flop, reduced_bytes, shapes
@@ -96,12 +96,12 @@ def test_collectives_are_read_from_a_program():
 
 def test_a_mesh_all_reduces_once_a_step_in_one_process_and_in_two(tmp_path):
     for shape in ((1, 2), (2, 1)):
-        with processes.start_group(*shape, tmp_path) as group:
-            told = processes.ask_all(group, do="build", workload="tiny", tasks=4)
+        with measure.start_group(*shape, tmp_path) as group:
+            told = measure.ask_all(group, "build", workload="tiny", tasks=4)
             assert told["collective_bytes"] == {"all-reduce": TINY_BYTES}
-            assert processes.ask_all(group, do="run", workload="tiny", tasks=4, calls=2)["seconds"] > 0
-            with pytest.raises(PeerError, match="failed: KeyError: 'unknown'"):
-                processes.ask_all(group, do="build", workload="unknown", tasks=4)
+            assert measure.ask_all(group, "run", workload="tiny", tasks=4, calls=2)["seconds"] > 0
+            with pytest.raises(WorkerError, match="failed: KeyError: 'unknown'"):
+                measure.ask_all(group, "build", workload="unknown", tasks=4)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def pretended(monkeypatch):
         started.append((count, devices))
         yield count * devices
 
-    def ask_all(group, *, do, workload, tasks, calls=1):
+    def ask_all(group, do, *, workload, tasks, calls=1):
         seconds = 4 * calls * (1e-3 * -(-tasks // group) + 2e-3 * (group - 1))
         if do == "run":
             return {"seconds": seconds}
