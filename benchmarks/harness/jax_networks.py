@@ -29,8 +29,21 @@ class NaiveMLP(nn.Module):
         return nn.Dense(1)(inputs)
 
 
+class ConvBlock(nn.Module):
+    """A block of `NaiveConv4`."""
+
+    filters: int
+
+    @nn.compact
+    def __call__(self, images):
+        """`[examples, height, width, channels]` to half the height and width."""
+        images = nn.Conv(self.filters, (3, 3), use_bias=False, name="Convolution_0")(images)
+        images = nn.BatchNorm(use_running_average=False, use_scale=False)(images)
+        return nn.max_pool(nn.relu(images), (2, 2), (2, 2))
+
+
 class NaiveConv4(nn.Module):
-    """`jax_meta.models.Conv4` from Flax's own layers, with its parameters in the same order."""
+    """`jax_meta.models.Conv4` from Flax's own layers, with its parameters."""
 
     ways: int
     filters: int
@@ -39,9 +52,7 @@ class NaiveConv4(nn.Module):
     def __call__(self, images):
         """`[examples, height, width, channels]` to logits `[examples, ways]`."""
         for _ in range(4):
-            images = nn.Conv(self.filters, (3, 3), use_bias=False)(images)
-            images = nn.BatchNorm(use_running_average=False, use_scale=False)(images)
-            images = nn.max_pool(nn.relu(images), (2, 2), (2, 2))
+            images = ConvBlock(self.filters)(images)
         return nn.Dense(self.ways)(images.reshape(len(images), -1))
 
 
@@ -89,25 +100,6 @@ def our_sampler(workload: Workload) -> jax_meta.Sampler:
     return jax_meta.tasks.episodes(data, ways=workload.ways, shots=shots, queries=queries)
 
 
-def naive_loss(workload: Workload) -> Callable[..., jax.Array]:
-    """`(params, inputs, targets) -> loss` of the network from Flax's own layers, with the parameters of ours."""
-    if workload.model == "mlp":
-        network = NaiveMLP(workload.width)
-        return lambda params, inputs, targets: jnp.mean((network.apply(params, inputs) - targets) ** 2)
-
-    def loss(params, images, labels):
-        ours = params["params"]
-        theirs = {"Dense_0": ours["Dense_0"]}
-        for block in range(4):
-            theirs[f"Conv_{block}"] = ours[f"ConvBlock_{block}"]["Convolution_0"]
-            theirs[f"BatchNorm_{block}"] = ours[f"ConvBlock_{block}"]["BatchNorm_0"]
-        network = NaiveConv4(workload.ways, workload.width)
-        logits, _ = network.apply({"params": theirs}, images, mutable=["batch_stats"])
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-    return loss
-
-
 def our_meta_gradient(learner: jax_meta.MetaLearner, task_batch_size: int | None) -> Callable[..., Any]:
     """`(params, tasks) -> meta-gradient` by `jax_meta`."""
 
@@ -125,7 +117,15 @@ def naive_meta_gradient(workload: Workload) -> Callable[..., Any]:
 
 def naive_value_and_gradient(workload: Workload) -> Callable[..., Any]:
     """`(params, tasks) -> (mean query loss, meta-gradient)`: a scan over inner steps, a vmap over tasks."""
-    loss = naive_loss(workload)
+    network: nn.Module = NaiveMLP(workload.width)
+    measure: Callable[..., jax.Array] = optax.squared_error
+    if workload.model == "conv4":
+        network = NaiveConv4(workload.ways, workload.width)
+        measure = optax.softmax_cross_entropy_with_integer_labels
+
+    def loss(params, inputs, targets):
+        outputs, _ = network.apply(params, inputs, mutable=["batch_stats"])
+        return measure(outputs, targets).mean()
 
     def adapt(params, support):
         def inner_step(params, _):

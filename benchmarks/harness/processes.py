@@ -62,6 +62,8 @@ def start(
 ) -> Iterator[Worker]:
     """Starts a process, whose first answer is to be received; in the end kills it with all that it has started.
 
+    Every library gets the same threads, precision and, on a GPU, memory as it needs it.
+
     Args:
         function: "module:function", called in the process; returns what it answers first, and what can be asked for.
         arguments: of that function, as JSON can have them.
@@ -70,24 +72,8 @@ def start(
         install: what `pip install` has to be given for what the process needs.
         variables: further variables of its environment.
     """
-    with log.open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.harness.worker", function, json.dumps(arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env={**os.environ, **environment_of(machine), **variables},
-            start_new_session=True,  # so that Ctrl-C reaches the parent alone, and the whole group can be killed
-        )
-    try:
-        yield Worker(process, log, machine.timeout, install)
-    finally:
-        stop(process)
-
-
-def environment_of(machine: Machine) -> dict[str, str]:
-    """Variables that give every library the same threads, precision and, on a GPU, memory as it needs it."""
-    return {
+    environment = {
+        **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "OMP_NUM_THREADS": str(machine.threads),
         "MKL_NUM_THREADS": str(machine.threads),
@@ -95,34 +81,49 @@ def environment_of(machine: Machine) -> dict[str, str]:
         "JAX_ENABLE_X64": "0",
         "JAX_DEFAULT_MATMUL_PRECISION": "float32",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        **variables,
     }
+    command = [sys.executable, "-m", "benchmarks.harness.worker", function, json.dumps(arguments)]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+    with (
+        log.open("w") as stderr,
+        # A session of its own: Ctrl-C reaches the parent alone, and the whole group can be killed.
+        subprocess.Popen(command, stderr=stderr, env=environment, start_new_session=True, **pipes) as process,
+    ):
+        try:
+            yield Worker(process, log, machine.timeout, install)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def ask(worker: Worker, do: str, **request: Any) -> Answer:
     """Sends a request and waits for its answer."""
-    stdin = worker.process.stdin
-    assert stdin is not None
-    try:
-        stdin.write(json.dumps({"do": do, **request}).encode() + b"\n")
-        stdin.flush()
-    except BrokenPipeError:
-        raise WorkerError(f"failed: {last_words(worker)}") from None
+    assert worker.process.stdin is not None
+    with suppress(BrokenPipeError):  # there will be no answer, either
+        worker.process.stdin.write(json.dumps({"do": do, **request}).encode() + b"\n")
     return receive(worker)
 
 
 def receive(worker: Worker) -> Answer:
     """The next answer; raises WorkerError for what went wrong, for silence and for a process that has ended."""
-    stdout = worker.process.stdout
-    assert stdout is not None
-    if not select.select([stdout], [], [], worker.timeout)[0]:
+    assert worker.process.stdout is not None
+    if not select.select([worker.process.stdout], [], [], worker.timeout)[0]:
         raise WorkerError(f"failed: no answer in {worker.timeout:g} s")
-    line = stdout.readline()
+    line = worker.process.stdout.readline()
     answer = json.loads(line) if line else {"error": last_words(worker)}
     if "missing" in answer:
         raise WorkerError(f"not installed: pip install {worker.install} ({answer['missing']})")
     if "error" in answer:
-        raise WorkerError(f"failed: {short(answer['error'])}")
+        raise WorkerError(f"failed: {answer['error'].strip().splitlines()[0][:300]}")
     return answer
+
+
+def last_words(worker: Worker) -> str:
+    """How a process ended: its exit code, and the last line that it printed."""
+    code = worker.process.wait()
+    return f"exit code {code}. " + worker.log.read_text(errors="replace").strip().split("\n")[-1]
 
 
 def at_once(function: Callable[[Worker], Answer], group: Sequence[Worker]) -> list[Answer]:
@@ -136,26 +137,3 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
-
-
-def last_words(worker: Worker) -> str:
-    """How a process ended: the last line that it printed, and its exit code."""
-    code = worker.process.wait()
-    lines = worker.log.read_text(errors="replace").split("\n")
-    return short(f"exit code {code}. " + next((line for line in reversed(lines) if line.strip()), ""))
-
-
-def short(text: str) -> str:
-    """The first line, of at most 300 characters."""
-    first = text.strip().split("\n")[0]
-    return first if len(first) <= 300 else first[:297] + "..."
-
-
-def stop(process: subprocess.Popen) -> None:
-    """Kills a process and its children, such as compilers."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        assert pipe is not None
-        pipe.close()

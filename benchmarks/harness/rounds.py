@@ -10,19 +10,18 @@ from typing import Any
 import jax
 
 from benchmarks.harness.processes import WorkerError
+from benchmarks.harness.progress import Tell
 
 Run = Callable[[], Any]
 """A compiled call without arguments."""
 Record = dict[str, Any]
-Tell = Callable[[str], None]
-"""Is called with what is going on, once a turn."""
 
 
 def silent(doing: str) -> None:
-    """Tells nobody."""
+    """Tells nobody what is going on."""
 
 
-def take_turns(turns: Mapping[Any, Callable[[], Any]], repeats: int, tell: Tell = silent) -> dict[Any, list[Any]]:
+def take_turns(turns: Mapping[Any, Run], repeats: int, tell: Tell = silent) -> dict[Any, list[Any]]:
     """What each returned in each of the rounds."""
     samples: dict[Any, list[Any]] = {name: [] for name in turns}
     for round_ in range(repeats):
@@ -51,10 +50,7 @@ def median_ratio(samples: Sequence[float], others: Sequence[float]) -> float:
 
 
 def measure_each(
-    names: Iterable[str],
-    prepare: Callable[[str, Record, ExitStack], Callable[[], None]],
-    repeats: int,
-    tell: Tell = silent,
+    names: Iterable[str], prepare: Callable[[str, Record, ExitStack], Run], repeats: int, tell: Tell = silent
 ) -> dict[str, Record]:
     """What came of each: its `status`, which is "measured" or says why not; a failure ends one alone.
 
@@ -66,19 +62,19 @@ def measure_each(
         tell: is called with what is going on.
     """
     records: dict[str, Record] = {name: {"status": "measured"} for name in names}
+    turns: dict[str, Run] = {}
+
+    def turn(name: str) -> None:
+        if records[name]["status"] == "measured":
+            with reporting(records[name]):
+                turns[name]()
+
     with ExitStack() as stack:
-        turns = {}
         for name, record in records.items():
             tell(f"{name}: start")
             with reporting(record), ExitStack() as own:
                 turns[name] = prepare(name, record, own)
                 stack.push(own.pop_all())
-
-        def turn(name: str) -> None:
-            if records[name]["status"] == "measured":
-                with reporting(records[name]):
-                    turns[name]()
-
         take_turns({name: partial(turn, name) for name in turns}, repeats, tell)
     return records
 

@@ -12,43 +12,34 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any
 
 Answer = dict[str, Any]
 Served = tuple[Answer, Mapping[str, Callable[..., Answer]]]
-"""What a room's function returns: the first answer, and the functions that can be asked for."""
+"""What `FUNCTION` returns."""
 
 
 def main() -> None:
     """Serves until the input ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that what a library prints is not taken for an answer
-    functions: dict[str, Callable[..., Answer]] = {}
-
-    def begin() -> Answer:
-        first, served = pkgutil.resolve_name(sys.argv[1])(**json.loads(sys.argv[2]))
-        functions.update(served)
-        return first
-
-    def work(do: str, **request: Any) -> Answer:
-        return functions[do](**request)
-
-    print(json.dumps(outcome(begin)), file=answers, flush=True)
-    for line in sys.stdin:
-        print(json.dumps(outcome(work, **json.loads(line))), file=answers, flush=True)
+    served: Mapping[str, Callable[..., Answer]] | None = None
+    for line in chain(["{}"], sys.stdin):
+        request = json.loads(line)
+        try:
+            if served is None:
+                answer, served = pkgutil.resolve_name(sys.argv[1])(**json.loads(sys.argv[2]))
+            else:
+                answer = served[request.pop("do")](**request)
+        except ModuleNotFoundError as error:
+            answer = {"missing": str(error)}
+        except Exception as error:
+            traceback.print_exc()
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
     sys.stderr.flush()
     os._exit(0)  # the ordinary exit waits for the other processes of a group, which may be gone
-
-
-def outcome(function: Callable[..., Answer], **request: Any) -> Answer:
-    """What a function returns, or why it does not."""
-    try:
-        return function(**request)
-    except ModuleNotFoundError as error:
-        return {"missing": str(error)}
-    except Exception as error:
-        traceback.print_exc()
-        return {"error": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":

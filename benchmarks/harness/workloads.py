@@ -49,11 +49,6 @@ class Workload(NamedTuple):
     size: int
 
 
-def is_spread(workload: Workload) -> bool:
-    """Whether we spread the tasks over CPU devices: small products keep one core busy at most."""
-    return workload.model == "mlp" and workload.num_tasks > 1
-
-
 def sine(num_tasks: int, inner_steps: int, *, second_order: bool = True, width: int = 40) -> Workload:
     """The MAML paper's sines: 10 support and 10 query points, a 1-40-40-1 network."""
     name = f"sine-{num_tasks}x{inner_steps}" + ("" if second_order else "-first-order")

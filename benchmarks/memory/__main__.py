@@ -32,7 +32,8 @@ import numpy as np
 from benchmarks.harness.arguments import make_parser, parse, positive
 from benchmarks.harness.jax_networks import initial_weights
 from benchmarks.harness.processes import Machine
-from benchmarks.harness.rounds import Record, Tell
+from benchmarks.harness.progress import Tell
+from benchmarks.harness.rounds import Record
 from benchmarks.harness.running import running
 from benchmarks.harness.workloads import Workload, conv4, save_problem, task_source
 from benchmarks.memory.measure import TOLERANCE, measure, measure_compiled

@@ -1,7 +1,7 @@
 """All variants on one workload: compilation, turns, and whether their meta-gradients agree."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness.processes import Machine, Worker, WorkerError, ask, receive, start
-from benchmarks.harness.rounds import Record, Tell, measure_each, reporting, silent
+from benchmarks.harness.progress import Tell
+from benchmarks.harness.rounds import Record, measure_each, reporting, silent
 from benchmarks.memory.program import Gradient
 from benchmarks.memory.variants import Variant
 
@@ -49,11 +50,21 @@ def measure(
 
     def prepare(name: str, record: Record, stack: ExitStack) -> Callable[[], None]:
         nonlocal reference
-        begin = partial(start_variant, name, variants[name], machine, folder)
-        worker = first_run(begin, variants[name], arguments, folder / f"{name}.npz", record, stack)
-        with np.load(folder / f"{name}.npz") as file:
+        variant, save = variants[name], folder / f"{name}.npz"
+        first = stack.enter_context(ExitStack())
+        worker = start_variant(name, variant, machine, folder, first)
+        record.update(build(worker, variant, arguments))
+        told = ask(worker, "run", save=str(save))
+        record.update(samples=[told["seconds"]], peak_running_mib=told["peak_running_mib"])
+        again = record
+        if record["temporary_mib"] is not None:
+            first.close()
+            worker = start_variant(name, variant, machine, folder, stack)
+            again = build(worker, variant, arguments)
+        record["peak_before_running_again_mib"] = again["peak_before_running_mib"]
+        with np.load(save) as file:
             gradient = {path: array.astype(float) for path, array in file.items()}
-        compare(gradient, reference or gradient, tolerance, record)
+        check(gradient, reference or gradient, tolerance, record)
         reference = reference or gradient
         return partial(take_turn, worker, record, seconds)
 
@@ -73,32 +84,26 @@ def start_variant(name: str, variant: Variant, machine: Machine, folder: Path, s
     return worker
 
 
-def first_run(
-    begin: Callable[[ExitStack], Worker],
-    variant: Variant,
-    arguments: Mapping[str, Any],
-    save: Path,
-    record: Record,
-    stack: ExitStack,
-) -> Worker:
-    """Measures a process that compiles and runs; returns the one that takes turns, in which nothing is compiled."""
-    with ExitStack() as own:
-        worker = begin(own)
-        record.update(build(worker, variant, arguments))
-        told = ask(worker, "run", save=str(save))
-        record.update(samples=[told["seconds"]], peak_running_mib=told["peak_running_mib"])
-        if record["temporary_mib"] is None:
-            stack.push(own.pop_all())
-            record["peak_before_running_again_mib"] = record["peak_before_running_mib"]
-            return worker
-    worker = begin(stack)
-    record["peak_before_running_again_mib"] = build(worker, variant, arguments)["peak_before_running_mib"]
-    return worker
-
-
 def build(worker: Worker, variant: Variant, arguments: Mapping[str, Any]) -> Record:
     """Has a program made and compiled."""
     return ask(worker, "build", make=variant.entry.make, arguments={**arguments, **variant.options})
+
+
+def check(gradient: Gradient, reference: Gradient, tolerance: float, record: Record) -> None:
+    """Writes how far a meta-gradient is from the first, relative to its norm; WorkerError where that is too far."""
+    if not all(np.isfinite(leaf).all() for leaf in gradient.values()):
+        raise WorkerError("disagrees: its meta-gradient is not finite")
+    record["norm"], difference = norm(gradient.values()), float("inf")  # of other names or shapes
+    if {path: leaf.shape for path, leaf in gradient.items()} == {path: leaf.shape for path, leaf in reference.items()}:
+        apart = norm(leaf - reference[path] for path, leaf in gradient.items())
+        record["difference"] = difference = apart / norm(reference.values())
+    if difference > tolerance:
+        raise WorkerError(f"disagrees: its meta-gradient differs by {difference:.1e} of its norm")
+
+
+def norm(leaves: Iterable[np.ndarray]) -> float:
+    """The Euclidean norm of all."""
+    return float(np.sqrt(sum((leaf**2).sum() for leaf in leaves)))
 
 
 def take_turn(worker: Worker, record: Record, seconds: float) -> None:
@@ -110,38 +115,14 @@ def take_turn(worker: Worker, record: Record, seconds: float) -> None:
         record["peak_running_again_mib"] = told["peak_running_mib"]
 
 
-def compare(gradient: Gradient, reference: Gradient, tolerance: float, record: Record) -> None:
-    """Writes how far a meta-gradient is from the first, relative to its norm; WorkerError where that is too far."""
-    if not all(np.isfinite(leaf).all() for leaf in gradient.values()):
-        raise WorkerError("disagrees: its meta-gradient is not finite")
-    record["norm"] = norm(gradient)
-    record["difference"] = difference(gradient, reference)
-    if record["difference"] > tolerance:
-        raise WorkerError(f"disagrees: its meta-gradient differs by {record['difference']:.1e} of its norm")
-
-
-def norm(gradient: Gradient) -> float:
-    """The Euclidean norm of all."""
-    return float(np.sqrt(sum((leaf**2).sum() for leaf in gradient.values())))
-
-
-def difference(gradient: Gradient, reference: Gradient) -> float:
-    """The norm of the difference, relative to that of the reference; infinite for other names or shapes."""
-    if {path: leaf.shape for path, leaf in gradient.items()} != {path: leaf.shape for path, leaf in reference.items()}:
-        return float("inf")
-    return norm({path: leaf - reference[path] for path, leaf in gradient.items()}) / norm(reference)
-
-
 def summarise(record: Record) -> Record:
     """The median of the turns, and the peaks of both processes."""
     samples = record.pop("samples", [])
-    if record["status"] != "measured":
-        return record
-    peaks = {
-        "peak_mib": max(record["peak_before_running_mib"], record["peak_running_mib"]),
-        "peak_compiled_before_mib": max(record["peak_before_running_again_mib"], record["peak_running_again_mib"]),
-    }
-    return {**record, **peaks, "seconds": statistics.median(samples[1:]), "runs": len(samples)}
+    if record["status"] == "measured":
+        again = max(record["peak_before_running_again_mib"], record["peak_running_again_mib"])
+        record["peak_mib"] = max(record["peak_before_running_mib"], record["peak_running_mib"])
+        record.update(peak_compiled_before_mib=again, seconds=statistics.median(samples[1:]), runs=len(samples))
+    return record
 
 
 def measure_compiled(

@@ -1,15 +1,19 @@
 """What is measured, and what its process tells of it, with NumPy and the standard library alone."""
 
 import pkgutil
+import resource
+import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.harness.worker import Answer, Served
-from benchmarks.memory.resident import forget_peak, peak, resident
 
+STATUS = Path("/proc/self/status")
 Gradient = Mapping[str, Any]
 """The arrays of a meta-gradient by the path of their parameter."""
 
@@ -36,9 +40,19 @@ def serve() -> Served:
 
     def build(make: str, arguments: dict[str, Any]) -> Answer:
         made.clear()  # before the next one is made
-        program, told = compile_program(pkgutil.resolve_name(make)(**arguments))
-        made.append(program)
-        forget_peak()
+        compile_ = pkgutil.resolve_name(make)(**arguments)
+        before, start = resident(), time.perf_counter()
+        made.append(compile_())
+        seconds, size = time.perf_counter() - start, made[0].temporary_bytes
+        told = {
+            "resident_before_mib": before,
+            "resident_after_compilation_mib": resident(),
+            "peak_before_running_mib": peak(),
+            "compile_seconds": None if size is None else seconds,
+            "temporary_mib": None if size is None else size / 2**20,
+        }
+        with suppress(OSError):  # lets the peak begin anew with what is resident now, where the system can do that
+            Path("/proc/self/clear_refs").write_text("5")
         return told
 
     def run(save: str | None) -> Answer:
@@ -52,16 +66,24 @@ def serve() -> Served:
     return {}, {"build": build, "run": run}
 
 
-def compile_program(build: Build) -> tuple[Program, Answer]:
-    """The program; what was resident before and after, and at the peak between."""
-    before, start = resident(), time.perf_counter()
-    program = build()
-    seconds, size = time.perf_counter() - start, program.temporary_bytes
-    told = {
-        "resident_before_mib": before,
-        "resident_after_compilation_mib": resident(),
-        "peak_before_running_mib": peak(),
-        "compile_seconds": None if size is None else seconds,
-        "temporary_mib": None if size is None else size / 2**20,
-    }
-    return program, told
+def resident() -> float:
+    """MiB of this process that are resident now; where only Linux could tell, the peak so far."""
+    return from_status("VmRSS") if STATUS.exists() else peak()
+
+
+def peak() -> float:
+    """The most MiB of this process that were resident since the start, or since the peak began anew.
+
+    Linux hands the peak that `getrusage` tells from the parent on to its child, and the parent has JAX in memory: where
+    there is `/proc`, its figure counts, which begins with the program.
+    """
+    if STATUS.exists():
+        return from_status("VmHWM")
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def from_status(name: str) -> float:
+    """A line of `/proc/self/status`, which are in kB."""
+    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    return int(lines[name].split()[0]) / 2**10

@@ -1,13 +1,15 @@
-"""The tables, the file of results, and what is read off them."""
+"""The tables, the file of results and the figure of `benchmarks.memory`, and what is read off them."""
 
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
 from benchmarks.harness.index import Row
 from benchmarks.harness.results import records_table, rounded, save_figure, write_results
 from benchmarks.harness.rounds import Record
-from benchmarks.memory.figure import draw
 from benchmarks.memory.variants import DEFAULT, Variant, of_kind
 
 BySteps = Mapping[int, Mapping[str, Record]]
@@ -36,17 +38,16 @@ class Findings(NamedTuple):
 
 def write(options: Namespace, settings: Mapping[str, Any], findings: Findings, variants: Variants) -> None:
     """Writes results.json, table.md and memory.png, with what has been measured so far."""
-    leanest_peer = mark(findings.by_steps, variants)
     content = {
         **settings,
         "variants": {name: variant.entry.label for name, variant in variants.items()},
-        f"leanest_peer_at_{PEER_STEPS}_steps": leanest_peer,
+        f"leanest_peer_at_{PEER_STEPS}_steps": mark(findings.by_steps, variants),
         "by_inner_steps": rounded(findings.by_steps),
         "by_size": rounded(findings.sizes),
         "of_the_perceptron": rounded(findings.perceptron),
     }
     write_results(options, content, tables(*findings, variants))
-    save_figure(options.output / "memory.png", draw(findings.by_steps, variants, leanest_peer))
+    save_figure(options.output / "memory.png", draw(findings.by_steps, variants))
 
 
 def row(told: Mapping[str, Any]) -> Row:
@@ -54,21 +55,14 @@ def row(told: Mapping[str, Any]) -> Row:
     steps, records = max(told["by_inner_steps"].items(), key=lambda item: int(item[0]))
     peaks = {name: record.get("peak_compiled_before_mib") for name, record in records.items()}
     shown = [f"{told['variants'][name]} {peak:,.0f}" for name, peak in peaks.items() if peak is not None]
-    return Row(
-        "How much memory does a second-order meta-gradient need?",
-        25,
-        f"peak MiB of {steps} inner steps: {'; '.join(shown)}",
-    )
+    answer = f"peak MiB of {steps} inner steps: {'; '.join(shown)}"
+    return Row("How much memory does a second-order meta-gradient need?", 25, answer)
 
 
 def leanest(by_steps: BySteps, steps: int, names: Iterable[str]) -> Record | None:
     """Which of these needs the least resident memory where nothing is compiled; None where none was measured."""
-    records = by_steps.get(steps, {})
-    known = {
-        name: records[name]["peak_compiled_before_mib"]
-        for name in names
-        if name in records and records[name]["status"] == "measured"
-    }
+    records = {name: record for name, record in by_steps.get(steps, {}).items() if record["status"] == "measured"}
+    known = {name: records[name]["peak_compiled_before_mib"] for name in names if name in records}
     if not known:
         return None
     best = min(known, key=lambda name: known[name])
@@ -123,15 +117,17 @@ def table(title: str, variants: Variants, columns: Mapping[str, Callable[[str], 
     return records_table(variants, {title: lambda name: variants[name].entry.label, **columns})
 
 
-def shown(record: Record, form: str) -> str:
-    """A record in this format, or the first word of why it has no numbers."""
-    return form.format(**record) if record["status"] == "measured" else record["status"].split(":")[0]
+def cell(records: Mapping[str, Record], form: str) -> Callable[[str], str]:
+    """A column of this format, which may ask for `times` of the default's seconds; or why there are no numbers."""
 
+    def tell(name: str) -> str:
+        if records[name]["status"] != "measured":
+            return records[name]["status"].split(":")[0]
+        times = times_of_default(records, name) if "{times}" in form else None
+        told = form.format(**records[name], times="" if times is None else f"{times:.2f} x")
+        return told.removesuffix(" ()")
 
-def times(records: Mapping[str, Record], name: str, form: str) -> str:
-    """The time relative to the default's in this format, where it is known."""
-    value = times_of_default(records, name)
-    return "" if value is None else form.format(value)
+    return tell
 
 
 def in_words(steps: int) -> str:
@@ -142,53 +138,81 @@ def in_words(steps: int) -> str:
 def tables_by_steps(by_steps: BySteps, variants: Variants) -> list[str]:
     """Peak resident memory of both processes, and seconds; then temporary memory of the compiled programs."""
     compiled = of_kind(variants, "ours", "jax")
-    told = {
-        steps: {name: {**record, "times": times(row, name, " ({:.2f} x)")} for name, record in row.items()}
-        for steps, row in by_steps.items()
-    }
-
-    def by_step(title: str, variants: Variants, form: str) -> str:
-        columns = {in_words(steps): lambda name, row=row: shown(row[name], form) for steps, row in told.items()}
-        return table(title, variants, columns)
-
     return [
-        by_step(
-            "Peak resident MiB (seconds a meta-gradient)", variants, "{peak_compiled_before_mib:,.0f} ({seconds:.2f})"
-        ),
-        by_step("Peak resident MiB where it is compiled, too", compiled, "{peak_mib:,.0f}"),
-        by_step("Temporary MiB (times the default's seconds)", compiled, "{temporary_mib:,.1f}{times}"),
+        table(title, chosen, {in_words(steps): cell(records, form) for steps, records in by_steps.items()})
+        for title, chosen, form in (
+            (
+                "Peak resident MiB (seconds a meta-gradient)",
+                variants,
+                "{peak_compiled_before_mib:,.0f} ({seconds:.2f})",
+            ),
+            ("Peak resident MiB where it is compiled, too", compiled, "{peak_mib:,.0f}"),
+            ("Temporary MiB (times the default's seconds)", compiled, "{temporary_mib:,.1f} ({times})"),
+        )
     ]
 
 
 def stage_table(by_steps: BySteps, variants: Variants) -> str:
     """When memory is needed, at the most steps: resident after imports, while compiling, then, and while running."""
     steps = max(by_steps)
-    records = by_steps[steps]
 
     def compile_seconds(name: str) -> str:
-        seconds = records[name].get("compile_seconds")
+        seconds = by_steps[steps][name].get("compile_seconds")
         return "" if seconds is None else f"{seconds:.1f}"
 
-    stages = {stage: lambda name, form=form: shown(records[name], form) for stage, form in STAGES.items()}
+    stages = {stage: cell(by_steps[steps], form) for stage, form in STAGES.items()}
     return table(f"Resident MiB, {in_words(steps)}", variants, {**stages, "compile, s": compile_seconds})
 
 
 def size_table(sizes: Sizes, variants: Variants) -> str:
     """Temporary memory against tasks and width."""
-    columns = {
-        f"{record['num_tasks']} x {record['width']}": lambda name, place=place: shown(
-            sizes[name][place], "{temporary_mib:,.1f}"
-        )
-        for place, record in enumerate(next(iter(sizes.values())))
-    }
+    names = [f"{record['num_tasks']} x {record['width']}" for record in next(iter(sizes.values()))]
+    at_size = ({name: records[place] for name, records in sizes.items()} for place in range(len(names)))
+    columns = {name: cell(records, "{temporary_mib:,.1f}") for name, records in zip(names, at_size, strict=True)}
     return table("Temporary MiB, tasks x filters", {name: variants[name] for name in sizes}, columns)
 
 
 def perceptron_table(records: Mapping[str, Record], variants: Variants) -> str:
     """Temporary memory and time of the perceptron."""
     columns = {
-        "temporary MiB": lambda name: shown(records[name], "{temporary_mib:,.0f}"),
-        "seconds a meta-gradient": lambda name: shown(records[name], "{seconds:.2f}"),
-        "of the default's": lambda name: times(records, name, "{:.2f} x"),
+        "temporary MiB": cell(records, "{temporary_mib:,.0f}"),
+        "seconds a meta-gradient": cell(records, "{seconds:.2f}"),
+        "of the default's": cell(records, "{times}"),
     }
     return table("MLP", {name: variants[name] for name in records}, columns)
+
+
+def draw(by_steps: BySteps, variants: Variants) -> Figure:
+    """Peak resident memory of all, and temporary memory of `jax_meta`, against inner steps; the mark of a peer."""
+    peer, figure = mark(by_steps, variants), Figure(figsize=(13, 5.4), dpi=110, layout="constrained")
+    first, second, third = figure.subplots(1, 3)
+    draw_panel(first, by_steps, variants, "peak_compiled_before_mib")
+    draw_panel(second, by_steps, variants, "peak_mib")
+    draw_panel(third, by_steps, of_kind(variants, "ours"), "temporary_mib")
+    first.set_title("Peak resident MiB, found in the compilation cache", fontsize=10)
+    second.set_title("Peak resident MiB, compiled in the process", fontsize=10)
+    third.set_title("Temporary MiB of the compiled program", fontsize=10)
+    if peer:
+        label = f"leanest peer at {peer['inner_steps']} steps: {peer['peak_mib']:,.0f} MiB"
+        for panel in (first, second):
+            panel.axhline(peer["peak_mib"], color="black", linewidth=0.8, linestyle=":", label=label)
+            panel.set_ylim(second.get_ylim())
+    figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    return figure
+
+
+def draw_panel(panel: Axes, by_steps: BySteps, variants: Variants, key: str) -> None:
+    """A line for each variant, through what was measured."""
+    for place, (name, variant) in enumerate(variants.items()):
+        known = {steps: row[name][key] for steps, row in by_steps.items() if row[name]["status"] == "measured"}
+        style = "o-" if variant.entry.kind == "ours" else "s--"
+        panel.loglog(
+            list(known), list(known.values()), style, color=f"C{place}", markersize=4, label=variant.entry.label
+        )
+    panel.set_xlabel("inner steps")
+    panel.set_xticks(list(by_steps), [str(steps) for steps in by_steps])
+    panel.minorticks_off()
+    low, high = panel.get_ylim()
+    ticks = [base * 10**power for power in range(7) for base in (1, 2, 5) if low <= base * 10**power <= high]
+    panel.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
+    panel.grid(alpha=0.3)

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness.processes import Machine, Worker, WorkerError, ask, receive, start
-from benchmarks.harness.report import rounded
-from benchmarks.harness.rounds import Record, Tell, measure_each, median_ratio, silent
+from benchmarks.harness.progress import Tell
+from benchmarks.harness.results import rounded
+from benchmarks.harness.rounds import Record, measure_each, median_ratio, silent
 from benchmarks.harness.workloads import Weights, Workload, save_problem, task_source
 from benchmarks.peers.peer import Entry
 
@@ -44,12 +45,19 @@ def measure(
         problem = Path(folder) / "problem"
         draw, generator = task_source(workload), np.random.default_rng(1)
         save_problem(problem, weights, [draw(generator) for _ in tolerances])
+        order = {"workload": workload._asdict(), "problem": str(problem), "threads": machine.threads}
 
         def prepare(name: str, record: Record, stack: ExitStack) -> Callable[[], None]:
-            worker = start_peer(peers[name], workload, problem, machine, record, stack)
-            losses = check(worker, record, expected, tolerances)
+            entry, begin = peers[name], time.perf_counter()
+            arguments = {**order, "device": machine.device, "make": entry.make, "kind": entry.kind}
+            log = Path(folder) / f"{name}.log"
+            process = start("benchmarks.peers.peer:serve", arguments, machine, log, install=entry.install)
+            worker = stack.enter_context(process)
+            record["device"] = receive(worker)["device"]
+            record["startup_seconds"] = time.perf_counter() - begin
+            check(worker, record, expected, tolerances)
             calibrate(worker, record, seconds)
-            expected[:] = expected or losses
+            expected[:] = expected or record["losses"]
             record["meta_steps_per_second"] = []
             return partial(take_turn, worker, record)
 
@@ -60,41 +68,20 @@ def measure(
     return records
 
 
-def start_peer(
-    entry: Entry, workload: Workload, problem: Path, machine: Machine, record: Record, stack: ExitStack
-) -> Worker:
-    """A process whose peer is made, which the stack ends; writes its device, and the seconds of imports and making."""
-    order = {
-        "make": entry.make,
-        "kind": entry.kind,
-        "workload": workload._asdict(),
-        "problem": str(problem),
-        "threads": machine.threads,
-        "device": machine.device,
-    }
-    log = problem.with_name(entry.make.replace(":", " ") + ".log")
-    begin = time.perf_counter()
-    worker = stack.enter_context(start("benchmarks.peers.peer:serve", order, machine, log, install=entry.install))
-    record["device"] = receive(worker)["device"]
-    record["startup_seconds"] = time.perf_counter() - begin
-    return worker
-
-
-def check(worker: Worker, record: Record, expected: list[float], tolerances: tuple[float, ...]) -> list[float]:
-    """The losses of the first meta-steps; raises WorkerError if they are not the expected ones, if any are expected."""
+def check(worker: Worker, record: Record, expected: list[float], tolerances: tuple[float, ...]) -> None:
+    """Writes the losses of the first meta-steps; WorkerError if they are not the expected ones, if any are expected."""
     reply = ask(worker, "losses")
-    losses: list[float] = reply["losses"]
+    losses = np.array(reply["losses"])
     if not np.isfinite(losses).all():
         raise WorkerError("disagrees: its losses are not finite")
     reference = np.array(expected or losses)
-    differences = np.abs(np.array(losses) - reference) / np.abs(reference)
+    differences = np.abs(losses - reference) / np.abs(reference)
     record["first_call_seconds"] = reply["seconds"]
-    record["losses"] = losses
+    record["losses"] = reply["losses"]
     record["largest_difference"] = float(differences.max())
-    if (differences > np.array(tolerances)).any():
+    if (differences > tolerances).any():
         told = " and ".join(f"{difference:.1e}" for difference in differences)
         raise WorkerError(f"disagrees: its first losses differ by {told} of themselves")
-    return losses
 
 
 def calibrate(worker: Worker, record: Record, seconds: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from benchmarks.harness.worker import Answer, Served
-from benchmarks.harness.workloads import Tasks, Workload, is_spread, load_problem
+from benchmarks.harness.workloads import Tasks, Workload, load_problem
 
 
 class Peer(NamedTuple):
@@ -60,28 +60,22 @@ PEERS = {
 
 def serve(make: str, kind: str, workload: dict[str, Any], problem: str, threads: int, device: str) -> Served:
     """What a peer's process does: the losses of the given tasks, and meta-steps; each with the seconds that it took."""
-    keep_to_cores(threads)
+    if hasattr(os, "sched_setaffinity"):  # XLA has no other option for the number of its threads
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     known, place = Workload(**workload), "cuda" if device == "gpu" else "cpu"
     described = set_up(kind, threads, place, known)
     weights, batches = load_problem(problem)
     peer = pkgutil.resolve_name(make)(known, weights, place)
 
-    def losses() -> Answer:
+    def timed(function: Callable[[Any], Any], argument: Any) -> Answer:
         start = time.perf_counter()
-        return {"losses": peer.losses(batches), "seconds": time.perf_counter() - start}
+        return {"losses": function(argument), "seconds": time.perf_counter() - start}
 
-    def run(steps: int) -> Answer:
-        start = time.perf_counter()
-        peer.run(steps)
-        return {"seconds": time.perf_counter() - start}
-
-    return {"device": described}, {"losses": losses, "run": run}
-
-
-def keep_to_cores(threads: int) -> None:
-    """Binds the process to so many cores: XLA has no other option for the number of its threads."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    can_do: dict[str, Callable[..., Answer]] = {
+        "losses": lambda: timed(peer.losses, batches),
+        "run": lambda steps: timed(peer.run, steps),
+    }
+    return {"device": described}, can_do
 
 
 def set_up(kind: str, threads: int, device: str, workload: Workload) -> str:
@@ -95,7 +89,7 @@ def set_up(kind: str, threads: int, device: str, workload: Workload) -> str:
     if kind in ("ours", "jax"):
         import jax
 
-        if kind == "ours" and device == "cpu" and is_spread(workload):
-            jax.config.update("jax_num_cpu_devices", threads)
+        if kind == "ours" and device == "cpu" and workload.model == "mlp" and workload.num_tasks > 1:
+            jax.config.update("jax_num_cpu_devices", threads)  # small products keep one core busy at most
         return jax.devices()[0].device_kind
     return device

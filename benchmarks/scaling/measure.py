@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import jax
 
 from benchmarks.harness.processes import Machine, Worker, ask, at_once, free_port, receive, start
-from benchmarks.harness.rounds import Record, Tell, median_seconds, silent, take_turns
+from benchmarks.harness.progress import Tell
+from benchmarks.harness.rounds import Record, median_seconds, silent, take_turns
 from benchmarks.scaling.training import Program, compile_program, timed
 
 MACHINE = Machine("cpu", os.cpu_count() or 1, 600.0)
@@ -165,17 +166,16 @@ def measure_batches(
     calls = {case: max(1, round(seconds / timed(program, 1))) for case, program in programs.items()}
     runs = {case: partial(timed, program, calls[case]) for case, program in programs.items()}
     taken = median_seconds(runs, repeats, tell)
-    return [describe_batch(case, calls[case] * programs[case].num_steps / taken[case]) for case in programs]
-
-
-def describe_batch(case: Case, rate: float) -> Record:
-    """One row of the throughput."""
-    return {
-        "workload": case.workload,
-        "tasks_per_step": case.tasks,
-        "steps_per_second": rate,
-        "tasks_per_second": rate * case.tasks,
-    }
+    rates = {case: calls[case] * program.num_steps / taken[case] for case, program in programs.items()}
+    return [
+        {
+            "workload": case.workload,
+            "tasks_per_step": case.tasks,
+            "steps_per_second": rate,
+            "tasks_per_second": rate * case.tasks,
+        }
+        for case, rate in rates.items()
+    ]
 
 
 def powers_of_four(most: int) -> list[int]:

@@ -1,8 +1,10 @@
 """Meta-steps of `jax_meta.fit` on a mesh, compiled; in this process, or in one of a group that trains together."""
 
+import re
 import time
 from collections.abc import Callable
 from functools import partial
+from math import prod
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +15,6 @@ import jax_meta
 from benchmarks.harness.jax_networks import initial_weights, our_learner, our_sampler, tasks_at_once, to_params
 from benchmarks.harness.worker import Answer, Served
 from benchmarks.harness.workloads import OUTER_LEARNING_RATE, Workload, conv4, sine
-from benchmarks.scaling.collectives import collective_bytes
 from jax_meta.devices import replicate
 
 WORKLOADS: dict[str, Callable[[int], Workload]] = {
@@ -26,6 +27,9 @@ STEPS = {"sine": 64, "conv4": 1, "tiny": 8}
 """Meta-steps of one call of `fit`."""
 TIMEOUT = 30
 """Seconds after which a process that no longer answers ends the others."""
+ITEM_BYTES = {"pred": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8, "s64": 8, "u64": 8}
+CALL = re.compile(r" = (.*?) (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\(")
+ARRAY = re.compile(r"([a-z]+\d*)\[([\d,]*)\]")
 
 
 class Program(NamedTuple):
@@ -62,6 +66,21 @@ def compile_program(name: str, num_tasks: int, mesh: Mesh | None) -> Program:
     seconds = time.perf_counter() - start
     collectives = collective_bytes(compiled.as_text() or "")
     return Program(partial(compiled, sample_tasks, state), STEPS[name], seconds, collectives)
+
+
+def collective_bytes(text: str) -> dict[str, int]:
+    """Bytes of the results of every collective in a compiled program's text, by kind; those in a loop count once."""
+    totals: dict[str, int] = {}
+    for line in text.split("\n"):
+        if found := CALL.search(line):
+            totals[found[2]] = totals.get(found[2], 0) + sum(map(array_bytes, ARRAY.findall(found[1])))
+    return totals
+
+
+def array_bytes(array: tuple[str, str]) -> int:
+    """Bytes of an array such as `("f32", "3,4")`."""
+    dtype, shape = array
+    return ITEM_BYTES[dtype] * prod(int(size) for size in shape.split(",") if size)
 
 
 def timed(program: Program, calls: int) -> float:

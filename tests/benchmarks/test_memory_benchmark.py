@@ -14,7 +14,8 @@ from benchmarks.harness import jax_networks
 from benchmarks.harness.processes import Machine
 from benchmarks.harness.workloads import conv4, load_problem
 from benchmarks.memory import __main__ as memory
-from benchmarks.memory import in_jax, resident
+from benchmarks.memory import in_jax
+from benchmarks.memory import program as measured
 from benchmarks.memory.measure import measure, measure_compiled
 from benchmarks.memory.results import leanest, tables, times_of_default
 from benchmarks.memory.variants import VARIANTS, Variant, perceptron
@@ -23,7 +24,7 @@ from tests.benchmarks import memory_programs
 
 MACHINE = Machine("cpu", 1, 60.0)
 TINY = conv4(2, 2, width=3, size=16, queries=2)
-linux = pytest.mark.skipif(not resident.STATUS.exists(), reason="needs /proc")
+linux = pytest.mark.skipif(not measured.STATUS.exists(), reason="needs /proc")
 
 
 def program(name, kind="other", **options):
@@ -63,10 +64,10 @@ def test_the_peak_of_a_run_and_not_what_its_parent_holds(tmp_path):
 
 
 def test_resident_memory_of_this_process():
-    before = resident.resident()
+    before = measured.resident()
     held = memory_programs.allocate(50)
-    assert resident.resident() - before > 49 * (len(held) > 0)
-    assert resident.peak() >= resident.resident() - 1
+    assert measured.resident() - before > 49 * (len(held) > 0)
+    assert measured.peak() >= measured.resident() - 1
 
 
 def test_a_wrong_gradient_is_found_out(tmp_path):

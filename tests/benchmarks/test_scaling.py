@@ -15,11 +15,10 @@ from benchmarks.convolution import __main__ as convolution_speed
 from benchmarks.harness.processes import WorkerError
 from benchmarks.scaling import __main__ as scaling
 from benchmarks.scaling import measure
-from benchmarks.scaling.collectives import collective_bytes
 from benchmarks.scaling.measure import Load, measure_batches, measure_groups, powers_of_four, turns
 from benchmarks.scaling.networks import NETWORKS, flop_per_task, forward_flop, reduced_bytes, shapes
 from benchmarks.scaling.paper import Machine, Work, efficiency, most_devices, reduction_seconds, step_seconds
-from benchmarks.scaling.training import Program
+from benchmarks.scaling.training import Program, collective_bytes
 
 FREE = Machine(1e9, 1e99, 0.0)
 TINY_BYTES = 4 * (1 * 4 + 4 + 4 * 4 + 4 + 4 * 1 + 1 + 1)
