@@ -108,7 +108,7 @@ def reported_step(protocol: Protocol) -> int:
 def describe(accuracies: np.ndarray) -> dict[str, Any]:
     """Mean and 95% interval over tasks, 0 to 1, after 0, 1, 2, ... inner steps."""
     mean, half_width = estimate(accuracies)
-    return {"mean": rounded(mean.tolist()), "half_width": rounded(half_width.tolist(), 3), "tasks": len(accuracies)}
+    return {"mean": rounded(mean.tolist()), "half_width": rounded(half_width.tolist()), "tasks": len(accuracies)}
 
 
 def draw(told: Mapping[str, Any], records: Sequence[dict[str, Any]]) -> Figure:
