@@ -1,4 +1,4 @@
-"""Each layer and each face of its convolution, in each formulation: what `jax_meta.convolution_cpu.choose` rests on."""
+"""Each layer and each face of its convolution, in each formulation: what `networks.convolution_cpu.choose` rests on."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from benchmarks.harness.progress import Tell
 from benchmarks.harness.rounds import median_seconds
 from jax_meta.networks.convolution import ROLES
 from jax_meta.networks.convolution_cpu import BY_PATCHES, BY_XLA, Geometry, choose
@@ -23,14 +24,18 @@ LAYERS = {
 }
 
 
-def measure_layers(repeats: int) -> list[dict[str, Any]]:
+FACES = [(layer, wanted) for layer in LAYERS for wanted in ROLES if not (wanted == "images" and LAYERS[layer][1] == 1)]
+"""All but the gradient of the first layer's images, which nobody needs."""
+
+
+def measure_layers(repeats: int, tell: Tell) -> list[dict[str, Any]]:
     """Nominal GFLOP/s of every layer and face in each formulation."""
-    return [
-        {"layer": name, "wanted": wanted, "gflop_per_second": measure(wanted, *layer, repeats)}
-        for name, layer in LAYERS.items()
-        for wanted in ROLES
-        if not (wanted == "images" and layer[1] == 1)
-    ]
+    records = []
+    for layer, wanted in FACES:
+        tell(f"{layer}, {wanted}")
+        speeds = measure(wanted, *LAYERS[layer], repeats)
+        records.append({"layer": layer, "wanted": wanted, "gflop_per_second": speeds})
+    return records
 
 
 def measure(wanted: str, size: int, channels: int, stride: int, repeats: int) -> dict[str, float]:

@@ -1,6 +1,5 @@
 """Time per meta-step as one quantity grows and the others stay, and the exponent of its growth."""
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,7 +10,9 @@ import numpy as np
 import optax
 
 import jax_meta
-from benchmarks.harness.rounds import Run, median_seconds
+from benchmarks.harness.compilation import compile_ahead
+from benchmarks.harness.progress import Tell
+from benchmarks.harness.rounds import Run, median_seconds, timed
 from jax_meta import LossFn, MetaLearner, TrainState
 from jax_meta.tasks import sinusoid
 
@@ -110,9 +111,8 @@ def compile_fit(
     def fit(state):
         return jax_meta.fit(learner, outer, sample_tasks, state, num_meta_steps=num_steps, num_tasks=num_tasks)
 
-    start = time.perf_counter()
-    compiled = jax.jit(fit).lower(state).compile()
-    return Program(lambda: compiled(state), num_steps, time.perf_counter() - start, compiled)
+    compiled, seconds = compile_ahead(fit, state)
+    return Program(partial(compiled, state), num_steps, seconds, compiled)
 
 
 def compile_setting(setting: Setting, num_steps: int) -> Program:
@@ -132,14 +132,10 @@ def time_once(program: Program) -> float:
     """Microseconds a meta-step in one call, after one to warm up; FloatingPointError if it trained to NaN."""
     _, history = jax.block_until_ready(program.run())
     jax_meta.check_finite(history)
-    start = time.perf_counter()
-    jax.block_until_ready(program.run())
-    return (time.perf_counter() - start) / program.num_steps * 1e6
+    return timed(program.run) / program.num_steps * 1e6
 
 
-def prepare(
-    scans: Mapping[str, Sequence[int]], seconds: float, report: Callable[[str], None]
-) -> dict[Setting, Program]:
+def prepare(scans: Mapping[str, Sequence[int]], seconds: float, tell: Tell) -> dict[Setting, Program]:
     """Compiles every setting with as many meta-steps as take up to `seconds`, guessed from the setting before it."""
     programs: dict[Setting, Program] = {}
     for name, values in scans.items():
@@ -148,16 +144,17 @@ def prepare(
             setting = BASE._replace(**{name: value})
             if setting in programs:
                 continue
+            tell(f"{name.replace('_', ' ')} {value:,}")
             guess *= max(1.0, value / before) ** getattr(POWERS, name)
             programs[setting] = compile_setting(setting, steps_in(seconds, guess))
             guess, before = time_once(programs[setting]), value
-            report(f"{name.replace('_', ' ')} {value:,}")
     return programs
 
 
-def measure(programs: Mapping[Any, Program], repeats: int, report: Callable[[str], None]) -> dict[Any, float]:
+def measure(programs: Mapping[Any, Program], repeats: int, tell: Tell) -> dict[Any, float]:
     """Median microseconds a meta-step of each program; all take turns."""
-    seconds = median_seconds({key: program.run for key, program in programs.items()}, repeats, lambda doing: report(""))
+    runs = {key: program.run for key, program in programs.items()}
+    seconds = median_seconds(runs, repeats, lambda doing: tell(f"round {doing.rpartition(' ')[2]}"))
     return {key: seconds[key] / program.num_steps * 1e6 for key, program in programs.items()}
 
 

@@ -3,7 +3,7 @@
 All draw the same tasks, since `fit` draws them. Until a program computes a gradient its parameters stay as they are.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,6 +22,7 @@ from benchmarks.growth.scaling import (
     steps_in,
     time_once,
 )
+from benchmarks.harness.progress import Tell
 from jax_meta import LossFn, MetaLearner
 
 CASES = (Setting(tasks=1), Setting(tasks=25), Setting(tasks=25, inner_steps=5))
@@ -87,13 +88,11 @@ def compile_programs(setting: Setting, num_steps: int) -> dict[str, Program]:
     }
 
 
-def prepare_split(
-    cases: Sequence[Setting], seconds: float, report: Callable[[str], None]
-) -> dict[tuple[Setting, str], Program]:
+def prepare_split(cases: Sequence[Setting], seconds: float, tell: Tell) -> dict[tuple[Setting, str], Program]:
     """The programs of every case, the largest of which takes up to `seconds`."""
     programs = {}
     for setting in cases:
-        report(describe_case(setting))
+        tell(describe_case(setting))
         guess = FIRST_GUESS * setting.tasks * setting.inner_steps
         num_steps = steps_in(seconds, time_once(compile_setting(setting, steps_in(seconds, guess))))
         programs.update({(setting, part): program for part, program in compile_programs(setting, num_steps).items()})

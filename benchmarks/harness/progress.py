@@ -42,22 +42,26 @@ class Part:
 
 
 @contextmanager
-def progress(log: Path, *, every: float = QUIET_SECONDS) -> Iterator[Begin]:
+def progress(log: Path, command: str, *, every: float = QUIET_SECONDS) -> Iterator[Begin]:
     """Yields what begins a part; parts may go on side by side, in threads.
 
     Args:
-        log: the file of lines, each after the time since the start; an older one is replaced.
+        log: the file that the lines are added to, each after the time since the start.
+        command: the first line of the log.
         every: seconds between two lines, whatever is going on.
     """
     start, parts, lock, ended = time.monotonic(), list[Part](), Lock(), Event()
     with ExitStack() as stack:
-        file = stack.enter_context(log.open("w", encoding="utf-8"))
+        file = stack.enter_context(log.open("a", encoding="utf-8"))
         display = stack.enter_context(bars()) if sys.stdout.isatty() else None
+
+        def note(line: str) -> None:
+            with suppress(OSError):  # a full disk or a closed pipe is no reason to end a measurement
+                print(timedelta(seconds=int(time.monotonic() - start)), line, file=file, flush=True)
 
         def say(line: str) -> None:
             with lock:
-                with suppress(OSError):  # a full disk or a closed pipe is no reason to end a measurement
-                    print(timedelta(seconds=int(time.monotonic() - start)), line, file=file, flush=True)
+                note(line)
                 if display is None:
                     with suppress(OSError):
                         print(line, flush=True)
@@ -93,6 +97,7 @@ def progress(log: Path, *, every: float = QUIET_SECONDS) -> Iterator[Begin]:
             show("finished", part.total)
             say(f"{name}: finished, {part.total:,} in {duration(time.monotonic() - part.start)}")
 
+        note(command)
         watcher = Thread(target=watch, daemon=True)
         watcher.start()
         stack.callback(watcher.join)

@@ -16,6 +16,13 @@ Column = str | Callable[[Any], str]
 """A cell of a record: a format of its fields, as `{seconds:.1f}`, or a function of it."""
 
 
+def in_words(settings: Mapping[str, Any]) -> str:
+    """Settings to read: `steps 60,000, ...`."""
+    return ", ".join(
+        f"{name} {value:,}" if type(value) is int else f"{name} {value}" for name, value in settings.items()
+    )
+
+
 def write_results(options: Namespace, content: Mapping[str, Any], tables: str) -> None:
     """Writes results.json, with the environment first, and table.md, to the folder that the options name."""
     write_json(options.output / "results.json", {**environment(options.command), **content})

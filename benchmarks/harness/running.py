@@ -12,29 +12,29 @@ from benchmarks.harness.progress import Begin, progress
 
 
 @contextmanager
-def running(options: Namespace, finished: Collection[str] = (), *, stopped: str | None = None) -> Iterator[Begin]:
+def running(options: Namespace, finished: Collection[str] = (), *, kept: str | None = None) -> Iterator[Begin]:
     """Everything around the measurements of a benchmark.
 
     Before them it proves that `--output` can be written, and opens the progress. After them it prints table.md and says
     what the folder holds. Ctrl-C, NaN and a full disk end the command with a sentence and what is kept.
 
     Args:
-        options: with `output`, a folder.
+        options: with `output`, a folder, and the `command` that gives them.
         finished: names of the finished parts whose results are in the folder; the benchmark adds to it as it goes on.
-        stopped: what to say at Ctrl-C. Default: the finished parts.
+        kept: what is kept where the command ends early, in words. Default: the finished parts.
 
     Yields:
         `begin`, as in `benchmarks.harness.progress`.
     """
     output = make_output_folder(options.output)
     try:
-        with progress(output / "progress.log") as begin:
+        with progress(output / "progress.log", options.command) as begin:
             yield begin
     except KeyboardInterrupt:
-        print(f"stopped; {stopped or kept(output, finished)}")
+        print(f"stopped; {kept or what_is_kept(output, finished)}")
         sys.exit(130)
     except (FloatingPointError, OSError) as error:
-        sys.exit(f"{error}\n{kept(output, finished)}")
+        sys.exit(f"{error}\n{kept or what_is_kept(output, finished)}")
     print((output / "table.md").read_text(encoding="utf-8"))
     print(f"{output} holds {contents(output)}.")
 
@@ -50,7 +50,7 @@ def make_output_folder(path: Path) -> Path:
     return path
 
 
-def kept(output: Path, finished: Collection[str]) -> str:
+def what_is_kept(output: Path, finished: Collection[str]) -> str:
     """What a benchmark that ends early leaves."""
     return f"finished, and kept in {output}: {', '.join(finished) or 'nothing yet'}"
 

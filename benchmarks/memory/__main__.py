@@ -93,8 +93,10 @@ def run(plan: Plan, variants: Mapping[str, Variant], machine: Machine, options: 
     """Measures inner steps, sizes and the perceptron, and writes after each what is known."""
     findings, ours = Findings({}, {}, {}), of_kind(variants, "ours")
     settings = {"workload": plan.workload._asdict(), "perceptron": dict(plan.perceptron)}
-    stopped = f"what was finished is kept in {options.output}"
-    with running(options, stopped=stopped) as begin, tempfile.TemporaryDirectory() as name:
+    with (
+        running(options, kept=f"what was finished is kept in {options.output}") as begin,
+        tempfile.TemporaryDirectory() as name,
+    ):
         folder = Path(name)
         each = partial(measure, machine=machine, folder=folder, repeats=plan.repeats, seconds=plan.seconds)
         for steps in plan.inner_steps:

@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     machine = Machine(options.flop_rate, options.bandwidth, options.latency, options.reduction)
     networks = options.networks if "paper" in options.parts else []
-    with running(options, stopped="nothing was written") as begin:
+    with running(options, kept="nothing was written") as begin:
         works = {name: work_of(NETWORKS[name], options.inner_steps) for name in networks}
         try:
             told = measure_all(options, machine, works, begin)

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 import jax_meta
+from benchmarks.harness.compilation import compile_ahead
 from benchmarks.sinusoid.protocol import Protocol, TrainingSet, task_stream
 from jax_meta import LossFn, MetaLearner, Task, TrainState
 from jax_meta.runs.progress import Report
@@ -116,8 +117,8 @@ def train(
     fit_tasks = jax.jit(jax.vmap(partial(jax_meta.fit_tasks, method.learner, method.optimizer)))
     start = time.perf_counter()
     stream = task_stream(protocol, training_set, states.key)
-    compiled = fit_tasks.lower(stream(0, part), states).compile()
-    compile_seconds = time.perf_counter() - start
+    compiled, _ = compile_ahead(fit_tasks, stream(0, part), states)
+    compile_seconds = time.perf_counter() - start  # that of the tasks, too
 
     def fit(learner, optimizer, sample_tasks, states, *, num_meta_steps, **options):
         tasks = sample_tasks(int(states.step[0]), num_meta_steps)
@@ -144,7 +145,6 @@ def compile_evaluation(
 ) -> Callable[[Any, Task], jax.Array]:
     """Compiles `(params, tasks) -> errors [seeds, tasks, fit_steps + 1]`, the same fine-tuning for every method."""
     learner = jax_meta.transfer(LOSS_FN, optax.sgd(protocol.inner_learning_rate), num_steps=fit_steps)
-
     seeds = jax.tree.leaves(params)[0].shape[0]
     in_cache = max(1, NETWORKS_IN_CACHE // seeds)
 
@@ -153,4 +153,4 @@ def compile_evaluation(
         curves = jax_meta.evaluate(learner, LOSS_FN, params, tasks, key, num_steps=fit_steps, task_batch_size=in_cache)
         return curves["loss"]
 
-    return jax.jit(jax.vmap(errors, in_axes=(0, None))).lower(params, tasks).compile()
+    return compile_ahead(jax.vmap(errors, in_axes=(0, None)), params, tasks)[0]

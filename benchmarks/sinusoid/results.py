@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness.index import Row
-from benchmarks.harness.report import markdown_table, rounded
+from benchmarks.harness.results import markdown_table, records_table, rounded
 from benchmarks.sinusoid.methods import TABLE_STEPS, Method, Outcome
-from benchmarks.sinusoid.protocol import Protocol
+from benchmarks.sinusoid.protocol import PROTOCOLS, Protocol
 from jax_meta import estimate
 
 NOTEBOOK = {
@@ -84,7 +84,7 @@ def differences(outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
 def results_table(protocol: Protocol, chosen: Mapping[str, Method], outcomes: Mapping[str, Outcome]) -> str:
     """table.md: the errors of every finished method, the published figures, the differences and the times."""
     labels = {name: chosen[name].label for name in outcomes}
-    parts = [f"# Sines, protocol `{protocol.name}`\n"]
+    parts = [f"# Sines, protocol `{protocol.name}`\n", *cut(protocol)]
     for shots in protocol.test_shots:
         rows = [error_row(labels[name], outcome.errors[shots]) for name, outcome in outcomes.items()]
         parts += [
@@ -98,10 +98,22 @@ def results_table(protocol: Protocol, chosen: Mapping[str, Method], outcomes: Ma
             "Differences in error: mean ± 95% interval over seeds; an interval without 0 tells the two apart\n",
             markdown_table(["first - second", "points", *map(str, TABLE_STEPS)], rows),
         ]
-    phases = ("compile", "train", "evaluate")
-    rows = [[labels[name], *(f"{out.seconds[phase]:.2f}" for phase in phases)] for name, out in outcomes.items()]
-    parts += ["Seconds, all seeds together\n", markdown_table(["method", *phases], rows)]
-    return "\n".join(parts)
+    seconds = [{"method": labels[name], **outcome.seconds} for name, outcome in outcomes.items()]
+    phases = {phase: f"{{{phase}:.2f}}" for phase in ("compile", "train", "evaluate")}
+    return "\n".join(
+        [*parts, "Seconds, all seeds together\n", records_table(seconds, {"method": "{method}", **phases})]
+    )
+
+
+def cut(protocol: Protocol) -> list[str]:
+    """What a shorter run than the protocol's leaves out, in words; nothing for a whole one."""
+    whole = PROTOCOLS[protocol.name]
+    if protocol == whole:
+        return []
+    return [
+        f"Cut: {protocol.steps:,} meta-steps of the protocol's {whole.steps:,}, {protocol.test_tasks:,} test tasks of "
+        f"{whole.test_tasks:,}. The published figures are of whole runs, and left out.\n"
+    ]
 
 
 def error_row(label: str, errors: np.ndarray) -> list[str]:
@@ -113,7 +125,9 @@ def error_row(label: str, errors: np.ndarray) -> list[str]:
 
 
 def published_rows(protocol: Protocol, shots: int) -> list[list[str]]:
-    """The figures to compare with: the notebook's own run, or the paper's Table 2."""
+    """The figures to compare a whole run with: the notebook's own run, or the paper's Table 2."""
+    if cut(protocol):
+        return []
     if protocol.name == "post":
         return [[f"*{label}, the notebook's run*", *map("{:.2f}".format, row)] for label, row in NOTEBOOK.items()]
     if shots != 5:
@@ -131,14 +145,12 @@ def difference_row(labels: Mapping[str, str], row: Mapping[str, Any]) -> list[st
 def row(told: Mapping[str, Any]) -> Row:
     """The line of benchmarks/README.md."""
     shots, methods = told["protocol"]["test_shots"][0], told["methods"]
-    errors = {
-        methods[name]["label"]: methods[name]["errors_by_shots"][str(shots)]["mean"]
-        for name in ("maml", "fomaml", "reptile")
-        if name in methods
-    }
-    told_errors = ", ".join(f"{label} {mean[1]:.2f} / {mean[32]:.2f}" for label, mean in errors.items())
+    found = [methods[name] for name in ("maml", "fomaml", "reptile") if name in methods]
+    means = [(method["label"], method["errors_by_shots"][str(shots)]["mean"]) for method in found]
+    whose = {"post": "post", "maml": "MAML paper"}[told["protocol"]["name"]]
     return Row(
-        f"How well are new sines learned, on the protocol of the {told['protocol']['name']}?",
+        f"How well are new sines learned, on the {whose}'s protocol?",
         told["seconds"] / 60,
-        f"error after 1 / 32 steps on {shots} points, {told['seeds']} seeds: {told_errors}",
+        f"error after 1 / 32 steps on {shots} points, {told['seeds']} seeds: "
+        + ", ".join(f"{label} {mean[1]:.2f} / {mean[32]:.2f}" for label, mean in means),
     )

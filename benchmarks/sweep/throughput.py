@@ -2,15 +2,15 @@
 
 import itertools
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
-from benchmarks.harness.report import rounded
+from benchmarks.harness.compilation import compile_ahead
+from benchmarks.harness.progress import Tell
+from benchmarks.harness.results import rounded
 from benchmarks.harness.rounds import median_seconds
 from benchmarks.sweep.networks import Grid, over_grid, train_network
 
@@ -19,23 +19,26 @@ COMPARED_STEPS = 10
 TOLERANCE = 1e-3
 
 
-def compare_throughput(grid: Grid, *, steps: int, num_tasks: int, repeats: int) -> dict[str, Any]:
+def compare_throughput(grid: Grid, *, steps: int, num_tasks: int, repeats: int, tell: Tell) -> dict[str, Any]:
     """Median seconds of both, compile time apart, after a check that both give the same losses.
 
     The runs one after the other share one compiled program, whose rates are arguments.
     """
     train = partial(train_network, steps=steps, num_tasks=num_tasks)
-    at_once, compile_at_once = compile_for(over_grid(train), tuple(grid))
     singles = list(itertools.product(*grid))
-    alone, compile_alone = compile_for(train, singles[0])
+    tell("compiles all")
+    at_once, compile_at_once = compile_ahead(over_grid(train), *grid)
+    tell("compiles one")
+    alone, compile_alone = compile_ahead(train, *singles[0])
 
     def one_after_the_other():
         return [jax.block_until_ready(alone(*single)) for single in singles]
 
+    tell("compares")
     difference = largest_difference(at_once(*grid)[1], [losses for _, losses in one_after_the_other()])
     if not difference < TOLERANCE:
         sys.exit(f"the losses at once and one after the other differ by {difference:.1e}: report it as a bug.")
-    seconds = median_seconds({"at once": lambda: at_once(*grid), "in turn": one_after_the_other}, repeats)
+    seconds = median_seconds({"at once": partial(at_once, *grid), "in turn": one_after_the_other}, repeats, tell)
     return {
         "networks": len(singles),
         "meta_steps": steps,
@@ -47,13 +50,6 @@ def compare_throughput(grid: Grid, *, steps: int, num_tasks: int, repeats: int) 
         "seconds_one_after_the_other": rounded(seconds["in turn"]),
         "times_as_fast": rounded(seconds["in turn"] / seconds["at once"], 3),
     }
-
-
-def compile_for(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Callable[..., Any], float]:
-    """The function compiled for arguments like these, and the seconds it took."""
-    start = time.perf_counter()
-    compiled = jax.jit(function).lower(*arguments).compile()
-    return compiled, time.perf_counter() - start
 
 
 def largest_difference(at_once: jax.Array, one_by_one: list[jax.Array]) -> float:

@@ -43,14 +43,20 @@ def shown(name: str, report: Report | None) -> Iterator[Report]:
     else:
         with bars() as display:
             task = display.add_task(name, total=None, status="compiles")
-            latest: Record = {}
+            yield in_words(
+                lambda status, now: display.update(task, completed=now.step, total=now.num_meta_steps, status=status)
+            )
 
-            def update(now: Progress) -> None:
-                latest.update(now.record)  # so that the last validation stays in sight
-                status = describe(now._replace(record=latest)) if now.steps_per_second else "compiles"
-                display.update(task, completed=now.step, total=now.num_meta_steps, status=status)
 
-            yield update
+def in_words(show: Callable[[str, Progress], None]) -> Report:
+    """A report that shows the speed and the newest of every metric, so that the last validation stays in sight."""
+    latest: Record = {}
+
+    def report(now: Progress) -> None:
+        latest.update(now.record)
+        show(describe(now._replace(record=latest)) if now.steps_per_second else "compiles", now)
+
+    return report
 
 
 def bars() -> progress.Progress:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +14,12 @@ import optax
 import pytest
 
 import jax_meta
-from benchmarks.harness.report import make_output_folder, write_json
 from benchmarks.sinusoid import __main__ as sinusoid
-from benchmarks.sinusoid import geometry, methods, protocol, results
+from benchmarks.sinusoid import geometry, methods, protocol, results, speed
 from jax_meta import Task
 
 POST = protocol.PROTOCOLS["post"]
 SMALL = POST._replace(train_tasks=20, steps=60, test_tasks=7)
-SCRIPT = Path(sinusoid.__file__)
 
 
 @pytest.fixture(scope="module")
@@ -190,17 +187,43 @@ def test_wrong_options_stop_with_usage(arguments, capsys):
     assert "usage:" in capsys.readouterr().err
 
 
-def test_json_is_written_whole_or_not_at_all(tmp_path):
-    path = make_output_folder(tmp_path) / "results.json"
-    write_json(path, {"numbers": [1.0, 2.5], "nested": {"name": "a [b]"}})
-    before = path.read_text()
-    assert json.loads(before) == {"numbers": [1.0, 2.5], "nested": {"name": "a [b]"}}
-    assert "[ 1.0, 2.5 ]" in before
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(path, {"error": float("nan")})
-    assert path.read_text() == before
+def test_a_run_that_was_cut_says_so_and_has_no_published_figures_beside_it():
+    errors = np.ones((1, 4, 33))
+    outcomes = {"maml": methods.Outcome(None, {10: errors}, dict.fromkeys(("compile", "train", "evaluate"), 1.0))}
+    whole, cut = (
+        results.results_table(chosen, methods.methods(chosen), outcomes) for chosen in (POST, protocol.quick(POST))
+    )
+    told = "Cut: 2,000 meta-steps of the protocol's 40,000, 100 test tasks of 1,000."
+    assert "the notebook's run" in whole
+    assert "Cut" not in whole
+    assert told in cut
+    assert "the notebook's run" not in cut
+    assert all("| MAML | 1.00 ± 0.00 (0.00) |" in table for table in (whole, cut))
 
 
+def test_the_ratio_of_a_speed_is_the_median_of_the_rounds_own(monkeypatch):
+    """A clock stands in for the machine: the rounds of each method, the first of which warms up."""
+    rounds = {"maml": [9.0, 2.0, 8.0, 4.0], "fomaml": [9.0, 1.0, 6.0, 1.0], "reptile": [9.0, 2.0, 2.0, 2.0]}
+    monkeypatch.setattr(speed, "prepare", lambda method, seeds, steps: (None, 0.5))
+    monkeypatch.setattr(speed, "take_turns", lambda turns, repeats, tell: {name: rounds[name] for name in turns})
+    told = []
+    rows = speed.measure(5, 3, 2, told.append)
+    assert [row["ratio_to_maml"] for row in rows] == [1.0, 0.5, 0.5]
+    assert [row["microseconds"] for row in rows] == [2e6, 5e5, 1e6]
+    assert rows[0]["quartiles"] == [1.5e6, 3e6]
+    assert told == ["compiles maml", "compiles fomaml", "compiles reptile"]
+
+
+@pytest.mark.slow
+def test_a_small_run_of_the_speeds(tmp_path, capsys):
+    speed.main(["--seeds", "1", "--repeats", "1", "--steps", "20", "--output", str(tmp_path)])
+    told = json.loads((tmp_path / "results.json").read_text())
+    assert [row["label"] for row in told["methods"]] == ["MAML", "First-order MAML", "Reptile"]
+    assert told["methods"][0]["ratio_to_maml"] == 1
+    assert "seeds: 1: finished, 9 in " in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished(tmp_path):
     command = [
         sys.executable,

@@ -55,7 +55,7 @@ def test_numbers_that_cannot_be_are_refused(words):
 
 
 def test_a_line_is_written_when_a_part_is_finished_and_while_it_is_long(tmp_path, capsys):
-    with progress(tmp_path / "log", every=0.02) as begin, begin("slow", 60_000) as tell:
+    with progress(tmp_path / "log", "command", every=0.02) as begin, begin("slow", 60_000) as tell:
         tell("compiles", 0)
         time.sleep(0.1)
         tell("3/s", 30_000)
@@ -65,11 +65,11 @@ def test_a_line_is_written_when_a_part_is_finished_and_while_it_is_long(tmp_path
     assert told[-2] == "slow: 30,000 of 60,000, 3/s, about 1 s left"
     assert told[-1] == "slow: finished, 60,000 in 1 s"
     log = (tmp_path / "log").read_text().splitlines()
-    assert log == [f"0:00:00 {line}" for line in told]
+    assert log == [f"0:00:00 {line}" for line in ["command", *told]]
 
 
 def test_pieces_are_counted_when_the_next_begins(tmp_path, capsys):
-    with progress(tmp_path / "log") as begin:
+    with progress(tmp_path / "log", "command") as begin:
         with suppress(ZeroDivisionError), begin("pieces", 3) as tell:
             tell("first")
             tell("second")
@@ -82,7 +82,7 @@ def test_pieces_are_counted_when_the_next_begins(tmp_path, capsys):
 
 
 def test_it_says_that_it_works_while_no_part_is_begun(tmp_path, capsys):
-    with progress(tmp_path / "log", every=0.02):
+    with progress(tmp_path / "log", "command", every=0.02):
         time.sleep(0.1)
     assert capsys.readouterr().out.splitlines()[0] == "works"
 
@@ -96,14 +96,14 @@ def test_a_closed_pipe_does_not_end_the_work(tmp_path, monkeypatch):
             return False
 
     monkeypatch.setattr("sys.stdout", Closed())
-    with progress(tmp_path / "log") as begin, begin("part", 1):
+    with progress(tmp_path / "log", "command") as begin, begin("part", 1):
         pass
     assert "part: finished" in (tmp_path / "log").read_text()
 
 
 def test_bars_reach_their_end_on_a_terminal(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    with progress(tmp_path / "log") as begin, begin("Random", 0) as tell:
+    with progress(tmp_path / "log", "command") as begin, begin("Random", 0) as tell:
         tell("evaluates")
     told = capsys.readouterr().out
     assert re.search(r"Random.*100%.*finished", told)
@@ -134,7 +134,7 @@ def test_a_duration_is_never_nothing(seconds, told):
 def test_what_is_finished_is_named_where_a_benchmark_ends_early(tmp_path, capsys, error, code, told):
     def work():
         finished = {}
-        with running(Namespace(output=tmp_path), finished):
+        with running(Namespace(output=tmp_path, command="command"), finished):
             finished.update(sines=1, images=2)
             raise error
 

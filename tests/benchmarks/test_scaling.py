@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import jax_meta
-from benchmarks.convolution import __main__ as convolution_speed
+from benchmarks.convolution import variants as convolution
 from benchmarks.harness.processes import WorkerError
 from benchmarks.scaling import __main__ as scaling
 from benchmarks.scaling import measure
@@ -57,7 +57,7 @@ def test_the_number_of_devices_at_half_is_where_reducing_takes_as_long_as_comput
 def test_flop_of_conv4_are_those_of_the_benchmark_of_convolutions(steps):
     head = 2 * 64 * 5 * (3 * 75 + 9 * steps * 5)
     task = flop_per_task(NETWORKS["conv4"], steps)
-    assert_allclose(task - head, convolution_speed.model_flop(steps) / convolution_speed.TASKS)
+    assert_allclose(task - head, convolution.model_flop(steps) / convolution.TASKS)
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))

@@ -160,6 +160,7 @@ def test_rounding_is_told_from_a_real_difference():
     assert np.isnan(throughput.largest_difference(shifted, one_by_one))
 
 
+@pytest.mark.slow
 def test_a_small_sweep_writes_what_networks_trained_alone_give(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sweep, "TEST_TASKS", 5)
     monkeypatch.setattr(sweep, "NUM_TASKS", TASKS)
@@ -175,7 +176,10 @@ def test_a_small_sweep_writes_what_networks_trained_alone_give(tmp_path, monkeyp
     params = [train_one(key, *rates)[0] for key in jax.random.split(jax.random.key(0))]
     errors = [evaluate_one(each, rates[1]) for each in params]
     np.testing.assert_allclose(told["settings"][1]["seed_means"], errors, rtol=1e-4)
-    assert (tmp_path / "table.md").read_text() in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert (tmp_path / "table.md").read_text() in shown
+    assert "4 networks at once, and in turn: finished, 7 in " in shown
+    assert "4 networks, 6 meta-steps: finished, 3 in " in shown
     assert (tmp_path / "sweep.png").stat().st_size > 1_000
 
 
