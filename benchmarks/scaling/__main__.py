@@ -77,9 +77,10 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 def add_measured(group: argparse._ArgumentGroup) -> None:
     """Options of the measurements."""
     add = group.add_argument
-    parts = "default: devices, processes and paper on CPU, otherwise batches and paper"
-    add("--parts", nargs="+", choices=PARTS, help=f"what to do; {parts}")
-    add("--workloads", nargs="+", choices=list(WORKLOADS), default=["sine", "conv4"], help="what is trained")
+    parts = "devices, processes and paper on CPU, otherwise batches and paper"
+    add("--parts", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}; default: {parts}")
+    trained = {"choices": WORKLOADS, "default": ["sine", "conv4"], "metavar": "WORKLOAD"}
+    add("--workloads", nargs="+", help=f"what is trained, of {', '.join(WORKLOADS)}", **trained)
     numbers: dict[str, Any] = {"type": positive, "nargs": "+", "metavar": "N"}
     add("--devices", default=[1, 2, 4, 8], help="CPU devices of one process", **numbers)
     add("--processes", default=[1, 2, 4], help="processes of one CPU device each", **numbers)
@@ -94,7 +95,7 @@ def add_paper(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     numbers: dict[str, Any] = {"type": positive, "nargs": "+", "metavar": "N"}
     number: dict[str, Any] = {"type": positive_number, "metavar": "X"}
-    add("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), help="networks")
+    add("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), metavar="NETWORK", help="any of these")
     add("--inner-steps", type=positive, default=1, metavar="N", help="inner steps of second-order MAML")
     add("--paper-tasks", default=[4, 32, 512, 4096], help="tasks a step", **numbers)
     add("--paper-devices", default=[8, 64, 512], help="numbers of devices", **numbers)
