@@ -188,11 +188,13 @@ def test_wrong_options_stop_with_usage(arguments, capsys):
 
 
 def test_a_run_that_was_cut_says_so_and_has_no_published_figures_beside_it():
-    errors = np.ones((1, 4, 33))
-    outcomes = {"maml": methods.Outcome(None, {10: errors}, dict.fromkeys(("compile", "train", "evaluate"), 1.0))}
-    whole, cut = (
-        results.results_table(chosen, methods.methods(chosen), outcomes) for chosen in (POST, protocol.quick(POST))
-    )
+    seconds = dict.fromkeys(("compile", "train", "evaluate"), 1.0)
+    outcomes = {"maml": methods.Outcome(None, {10: np.ones((1, 4, 33))}, seconds)}
+    experiments = [
+        methods.Experiment(chosen, methods.methods(chosen), *jax.random.split(jax.random.key(0), 3), 1)
+        for chosen in (POST, protocol.quick(POST))
+    ]
+    whole, cut = (results.table(results.describe(experiment, outcomes)) for experiment in experiments)
     told = "Cut: 2,000 meta-steps of the protocol's 40,000, 100 test tasks of 1,000."
     assert "the notebook's run" in whole
     assert "Cut" not in whole
