@@ -9,62 +9,65 @@ same run. With PyTorch installed (the extra `test`), its plain loop over tasks t
 each formulation. It writes results.json and table.md.
 """
 
+import argparse
 from typing import Any
-
-import jax
 
 from benchmarks.convolution.layers import FACES, measure_layers
 from benchmarks.convolution.results import table
-from benchmarks.convolution.variants import compare, make_matrix_products, make_problem, make_variants, model_flop
+from benchmarks.convolution.variants import compare, make_matrix_products, make_variants, model_flop
 from benchmarks.harness.arguments import make_parser, parse
 from benchmarks.harness.progress import Begin
 from benchmarks.harness.results import rounded, write_results
 from benchmarks.harness.rounds import Run, median_seconds
 from benchmarks.harness.running import running
+from benchmarks.harness.workloads import conv4
 
-INNER_STEPS = (1, 5)
+WORKLOADS = {steps: conv4(4, steps) for steps in (1, 5)}
+"""By inner steps."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command."""
-    options = parse(make_parser("convolution", __doc__, repeats=7), arguments)
+    options = parse_arguments(arguments)
     with running(options) as begin:
         content = rounded(measure_all(options.repeats, begin))
         write_results(options, content, table(content))
 
 
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    return parse(make_parser("convolution", __doc__, repeats=7), arguments)
+
+
 def measure_all(repeats: int, begin: Begin) -> dict[str, Any]:
     """What is written: the best matrix product, the variants, and the layers."""
-    params, tasks = make_problem(jax.random.key(0))
     runs: dict[Any, Run] = {}
     differences: dict[Any, float] = {}
-    with begin("compares meta-gradients", len(INNER_STEPS)) as tell:
-        for steps in INNER_STEPS:
+    with begin("compares meta-gradients", len(WORKLOADS)) as tell:
+        for steps, workload in WORKLOADS.items():
             tell(f"{steps} inner steps")
-            variants = make_variants(params, tasks, steps)
+            variants = make_variants(workload)
             runs |= {(name, steps): run for name, run in variants.items()}
             differences |= {(name, steps): difference for name, difference in compare(variants).items()}
-    products, flop = make_matrix_products()
+    products = make_matrix_products()
     with begin("measures in turn", (repeats + 1) * (len(products) + len(runs))) as tell:
         seconds = median_seconds({**products, **runs}, repeats, tell)
-    best = max(flop[name] / seconds[name] for name in products)
+    best = max(2 * size**3 / seconds[size] for size in products)
     with begin("layers", len(FACES)) as tell:
         layers = measure_layers(repeats, tell)
-    return {
-        "best_matrix_product_gflop_per_second": best / 1e9,
-        "variants": [
-            {
-                "variant": name,
-                "inner_steps": steps,
-                "meta_steps_per_second": 1 / seconds[name, steps],
-                "model_gflop_per_second": model_flop(steps) / seconds[name, steps] / 1e9,
-                "fraction_of_best_matrix_product": model_flop(steps) / seconds[name, steps] / best,
-                "difference_of_meta_gradient": differences[name, steps],
-            }
-            for name, steps in runs
-        ],
-        "layers": layers,
-    }
+    speeds = {run: model_flop(WORKLOADS[run[1]]) / seconds[run] for run in runs}
+    rows = [
+        {
+            "variant": name,
+            "inner_steps": steps,
+            "meta_steps_per_second": 1 / seconds[name, steps],
+            "model_gflop_per_second": speeds[name, steps] / 1e9,
+            "fraction_of_best_matrix_product": speeds[name, steps] / best,
+            "difference_of_meta_gradient": differences[name, steps],
+        }
+        for name, steps in runs
+    ]
+    return {"best_matrix_product_gflop_per_second": best / 1e9, "variants": rows, "layers": layers}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Training by `jax_meta.train`, validation and test."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,49 +51,29 @@ def train(
 def make_validation(experiment: Experiment) -> Callable[[Any], dict[str, jax.Array]]:
     """Compiles the transductive accuracy on validation tasks, the same each time and for every seed."""
     tasks = experiment.samplers["val"](jax.random.key(1), VALIDATION_TASKS)
+    steps = min(VALIDATION_STEPS, experiment.protocol.test_steps)
+    options = {"num_steps": steps, "task_batch_size": experiment.task_batch_size}
 
     @jax.jit
     def validate(params, tasks):
-        metrics = jax_meta.evaluate(
-            experiment.tester,
-            experiment.loss_fn,
-            params,
-            tasks,
-            jax.random.key(2),
-            num_steps=min(VALIDATION_STEPS, experiment.protocol.test_steps),
-            task_batch_size=experiment.task_batch_size,
-        )
+        key = jax.random.key(2)
+        metrics = jax_meta.evaluate(experiment.tester, experiment.loss_fn, params, tasks, key, **options)
         return {"accuracy": metrics["accuracy"][:, -1].mean()}
 
     return lambda params: validate(params, tasks)
 
 
-def make_curves(experiment: Experiment, steps: int) -> Callable[..., dict[str, jax.Array]]:
-    """Compiles `(params, tasks, key) -> accuracies [tasks, steps + 1]`, transductive and inductive."""
-
-    @jax.jit
-    def curves(params, tasks, key):
-        return jax_meta.learning_curves(
-            experiment.tester,
-            experiment.measure,
-            params,
-            tasks,
-            key,
-            num_steps=steps,
-            task_batch_size=experiment.task_batch_size,
-        )
-
-    return curves
-
-
 def test(experiment: Experiment, params: Any, begin: Begin) -> dict[str, np.ndarray]:
     """Accuracies `[test_tasks, test_steps + 1]` on held-out classes, transductive and inductive."""
-    protocol = experiment.protocol
-    part = next(size for size in range(min(100, protocol.test_tasks), 0, -1) if protocol.test_tasks % size == 0)
-    curves = make_curves(experiment, protocol.test_steps)
+    num_tasks = experiment.protocol.test_tasks
+    part = next(size for size in range(min(100, num_tasks), 0, -1) if num_tasks % size == 0)
+    measured = partial(jax_meta.learning_curves, experiment.tester, experiment.measure)
+    curves = jax.jit(
+        partial(measured, num_steps=experiment.protocol.test_steps, task_batch_size=experiment.task_batch_size)
+    )
     parts = []
-    with begin("test tasks", protocol.test_tasks) as tell:
-        for index in range(protocol.test_tasks // part):
+    with begin("test tasks", num_tasks) as tell:
+        for index in range(num_tasks // part):
             tell("" if index else "compiles", index * part)
             task_key, key = jax.random.split(jax.random.fold_in(jax.random.key(3), index))
             parts.append(jax.tree.map(np.asarray, curves(params, experiment.samplers["test"](task_key, part), key)))

@@ -16,25 +16,19 @@ from benchmarks.harness.rounds import Run, median_seconds, timed
 from jax_meta import LossFn, MetaLearner, TrainState
 from jax_meta.tasks import sinusoid
 
+Learning = tuple[MetaLearner, optax.GradientTransformation]
 LEARNING_RATE = 1e-3
 FIRST_GUESS = 100.0
 MOST_STEPS = 2**14
 
 
 class Setting(NamedTuple):
-    """A size of the problem; the defaults are the base around which one at a time is varied.
+    """A size of the problem; the defaults are the base around which one at a time is varied."""
 
-    Attributes:
-        tasks: tasks a meta-step.
-        inner_steps: inner steps.
-        shots: support points, and as many queries.
-        width: of both hidden layers.
-    """
-
-    tasks: int = 4
+    tasks: int = 4  # tasks a meta-step
     inner_steps: int = 1
-    shots: int = 10
-    width: int = 40
+    shots: int = 10  # support points, and as many queries
+    width: int = 40  # of both hidden layers
 
 
 BASE = Setting()
@@ -43,19 +37,12 @@ POWERS = Setting(tasks=1, inner_steps=1, shots=1, width=2)
 
 
 class Program(NamedTuple):
-    """A compiled call of `jax_meta.fit`.
-
-    Attributes:
-        run: calls it.
-        num_steps: its meta-steps.
-        compile_seconds: what compiling took.
-        compiled: what `jax.jit` made.
-    """
+    """A compiled call of `jax_meta.fit`."""
 
     run: Run
-    num_steps: int
+    num_steps: int  # its meta-steps
     compile_seconds: float
-    compiled: Any
+    compiled: Any  # what `jax.jit` made
 
 
 class Fit(NamedTuple):
@@ -86,30 +73,24 @@ def make_problem(setting: Setting) -> tuple[LossFn, TrainState, Callable[..., An
     """The loss, a state of MAML with Adam before the first meta-step, and the sampler."""
     model = jax_meta.models.MLP(hidden=(setting.width, setting.width))
     loss_fn = jax_meta.regression(model.apply)
-    learner, outer = make_maml(loss_fn, setting.inner_steps)
-    params = model.init(jax.random.key(0), jnp.zeros((1, 1)))
-    sample_tasks = partial(sinusoid.sample_tasks, shots=setting.shots, queries=setting.shots)
-    return loss_fn, jax_meta.init(learner, outer, params, jax.random.key(1)), sample_tasks
+    state = jax_meta.init(
+        *make_maml(loss_fn, setting.inner_steps), model.init(jax.random.key(0), jnp.zeros((1, 1))), jax.random.key(1)
+    )
+    return loss_fn, state, partial(sinusoid.sample_tasks, shots=setting.shots, queries=setting.shots)
 
 
-def make_maml(loss_fn: LossFn, inner_steps: int) -> tuple[MetaLearner, optax.GradientTransformation]:
+def make_maml(loss_fn: LossFn, inner_steps: int) -> Learning:
     """Second-order MAML and its outer Adam."""
     return jax_meta.maml(loss_fn, optax.sgd(LEARNING_RATE), num_steps=inner_steps), optax.adam(LEARNING_RATE)
 
 
-def compile_fit(
-    learner: MetaLearner,
-    outer: optax.GradientTransformation,
-    sample_tasks: Callable[..., Any],
-    state: TrainState,
-    *,
-    num_steps: int,
-    num_tasks: int,
-) -> Program:
-    """Compiles so many meta-steps of `jax_meta.fit`."""
+def compile_fit(setting: Setting, learning: Learning, num_steps: int) -> Program:
+    """Compiles so many meta-steps of `jax_meta.fit` at this size."""
+    _, state, sample_tasks = make_problem(setting)
+    state = jax_meta.init(*learning, state.params, state.key)
 
     def fit(state):
-        return jax_meta.fit(learner, outer, sample_tasks, state, num_meta_steps=num_steps, num_tasks=num_tasks)
+        return jax_meta.fit(*learning, sample_tasks, state, num_meta_steps=num_steps, num_tasks=setting.tasks)
 
     compiled, seconds = compile_ahead(fit, state)
     return Program(partial(compiled, state), num_steps, seconds, compiled)
@@ -117,9 +98,7 @@ def compile_fit(
 
 def compile_setting(setting: Setting, num_steps: int) -> Program:
     """Compiles MAML at this size."""
-    loss_fn, state, sample_tasks = make_problem(setting)
-    learner, outer = make_maml(loss_fn, setting.inner_steps)
-    return compile_fit(learner, outer, sample_tasks, state, num_steps=num_steps, num_tasks=setting.tasks)
+    return compile_fit(setting, make_maml(make_problem(setting)[0], setting.inner_steps), num_steps)
 
 
 def steps_in(seconds: float, microseconds: float) -> int:
@@ -160,22 +139,18 @@ def measure(programs: Mapping[Any, Program], repeats: int, tell: Tell) -> dict[A
 
 def describe_scans(
     scans: Mapping[str, Iterable[int]], programs: Mapping[Setting, Program], microseconds: Mapping[Setting, float]
-) -> dict[str, Any]:
-    """A record for each quantity that was varied."""
-    return {name: describe_scan(name, sorted(values), programs, microseconds) for name, values in scans.items()}
-
-
-def describe_scan(
-    name: str, values: Sequence[int], programs: Mapping[Setting, Program], microseconds: Mapping[Setting, float]
-) -> dict[str, Any]:
-    """Times, compile seconds and exponents of one scan."""
-    settings = [BASE._replace(**{name: value}) for value in values]
-    times = [microseconds[setting] for setting in settings]
-    return {
-        "values": list(values),
-        "microseconds": times,
-        "compile_seconds": [programs[setting].compile_seconds for setting in settings],
-        "meta_steps_in_a_turn": [programs[setting].num_steps for setting in settings],
-        "local_exponents": local_exponents(values, times),
-        "fit": fit_exponent(values, times)._asdict(),
-    }
+) -> dict[str, dict[str, Any]]:
+    """For each quantity that was varied: times, compile seconds and exponents."""
+    told = {}
+    for name, values in scans.items():
+        settings = {value: BASE._replace(**{name: value}) for value in sorted(values)}
+        times = [microseconds[setting] for setting in settings.values()]
+        told[name] = {
+            "values": list(settings),
+            "microseconds": times,
+            "compile_seconds": [programs[setting].compile_seconds for setting in settings.values()],
+            "meta_steps_in_a_turn": [programs[setting].num_steps for setting in settings.values()],
+            "local_exponents": local_exponents(list(settings), times),
+            "fit": fit_exponent(list(settings), times)._asdict(),
+        }
+    return told

@@ -21,33 +21,20 @@ class WorkerError(Exception):
 
 
 class Machine(NamedTuple):
-    """What every process may use.
+    """What every process may use."""
 
-    Attributes:
-        device: "cpu" or "gpu".
-        threads: cores and threads of each process.
-        timeout: seconds that one request may take.
-    """
-
-    device: str
-    threads: int
-    timeout: float
+    device: str  # "cpu" or "gpu"
+    threads: int  # cores and threads of each process
+    timeout: float  # seconds that one request may take
 
 
 class Worker(NamedTuple):
-    """A process that works only while a request is unanswered, and otherwise waits for its input.
-
-    Attributes:
-        process: the process.
-        log: the file that has what it printed.
-        timeout: seconds that one request may take.
-        install: what `pip install` has to be given for what it needs.
-    """
+    """A process that works only while a request is unanswered, and otherwise waits for its input."""
 
     process: subprocess.Popen
-    log: Path
-    timeout: float
-    install: str
+    log: Path  # has what it printed
+    timeout: float  # seconds that one request may take
+    install: str  # what `pip install` has to be given for what it needs
 
 
 @contextmanager

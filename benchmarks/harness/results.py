@@ -58,18 +58,13 @@ def rounded(values: Any, digits: int = 5) -> Any:
     return values
 
 
-def records_table(records: Iterable[Any], columns: Mapping[str, Column]) -> str:
-    """A Markdown table of records, dicts or named tuples: one row for each, one column for each name."""
+def records_table(records: Iterable[Mapping[str, Any]], columns: Mapping[str, Column]) -> str:
+    """A Markdown table of records: one row for each, one column for each name."""
 
-    def cell(column: Column, record: Any) -> str:
-        return column(record) if callable(column) else column.format(**fields(record))
+    def cell(column: Column, record: Mapping[str, Any]) -> str:
+        return column(record) if callable(column) else column.format(**record)
 
     return markdown_table(list(columns), [[cell(column, record) for column in columns.values()] for record in records])
-
-
-def fields(record: Any) -> Mapping[str, Any]:
-    """The fields of a dict or a named tuple, by name."""
-    return record if isinstance(record, Mapping) else record._asdict()
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: str = "---:") -> str:

@@ -20,33 +20,19 @@ IMAGES_OF_A_CLASS, CLASSES = 20, 200
 
 
 class Workload(NamedTuple):
-    """Meta-steps of one kind: MAML with SGD in the inner loop and Adam in the outer, in float32.
+    """Meta-steps of one kind: MAML with SGD in the inner loop and Adam in the outer, in float32."""
 
-    Attributes:
-        name: for the command line and the tables.
-        model: "mlp", on sines, or "conv4", on images.
-        num_tasks: tasks a meta-step.
-        inner_steps: steps of SGD on the whole support set.
-        second_order: whether the meta-gradient is MAML's, or that of first-order MAML.
-        learning_rate: of the inner loop.
-        shots: support points of a sine, or support images of a class.
-        queries: query points of a sine, or query images of a class.
-        ways: classes in a task of images.
-        width: units of both hidden layers, or filters of each block.
-        size: height and width of an image.
-    """
-
-    name: str
-    model: Literal["mlp", "conv4"]
-    num_tasks: int
-    inner_steps: int
-    second_order: bool
-    learning_rate: float
-    shots: int
-    queries: int
-    ways: int
-    width: int
-    size: int
+    name: str  # for the command line and the tables
+    model: Literal["mlp", "conv4"]  # on sines, or on images
+    num_tasks: int  # a meta-step
+    inner_steps: int  # of SGD on the whole support set
+    second_order: bool  # whether the meta-gradient is MAML's, or that of first-order MAML
+    learning_rate: float  # of the inner loop
+    shots: int  # support points of a sine, or support images of a class
+    queries: int  # query points of a sine, or query images of a class
+    ways: int  # classes in a task of images
+    width: int  # units of both hidden layers, or filters of each block
+    size: int  # height and width of an image
 
 
 def sine(num_tasks: int, inner_steps: int, *, second_order: bool = True, width: int = 40) -> Workload:

@@ -42,25 +42,15 @@ from benchmarks.memory.variants import VARIANTS, Variant, of_kind, perceptron
 
 
 class Plan(NamedTuple):
-    """What is measured.
+    """What is measured."""
 
-    Attributes:
-        workload: of images; its inner steps are those at which tasks and filters vary.
-        inner_steps: each of them with all variants.
-        num_tasks: tasks a meta-step to compile for, at the workload's width.
-        widths: filters to compile for, at the workload's tasks.
-        perceptron: the arguments of `benchmarks.memory.in_jax.mlp`.
-        repeats: rounds after the first.
-        seconds: a variant takes no further turn once its turns have lasted so long.
-    """
-
-    workload: Workload = conv4(4, 5)
-    inner_steps: tuple[int, ...] = (1, 5, 20, 100)
-    num_tasks: tuple[int, ...] = (1, 4, 16, 64)
-    widths: tuple[int, ...] = (16, 32, 64, 128)
-    perceptron: Mapping[str, int] = {"layers": 8, "width": 256, "examples": 4096, "inner_steps": 16}
-    repeats: int = 3
-    seconds: float = 10.0
+    workload: Workload = conv4(4, 5)  # its inner steps are those at which tasks and filters vary
+    inner_steps: tuple[int, ...] = (1, 5, 20, 100)  # each of them with all variants
+    num_tasks: tuple[int, ...] = (1, 4, 16, 64)  # a meta-step to compile for, at the workload's width
+    widths: tuple[int, ...] = (16, 32, 64, 128)  # filters to compile for, at the workload's tasks
+    perceptron: Mapping[str, int] = {"layers": 8, "width": 256, "examples": 4096, "inner_steps": 16}  # of `in_jax.mlp`
+    repeats: int = 3  # rounds after the first
+    seconds: float = 10.0  # a variant takes no further turn once its turns have lasted so long
 
     def sizes(self) -> list[tuple[int, int]]:
         """Tasks and filters to compile for."""

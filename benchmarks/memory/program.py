@@ -19,15 +19,10 @@ Gradient = Mapping[str, Any]
 
 
 class Program(NamedTuple):
-    """A meta-gradient that is ready to run.
+    """A meta-gradient that is ready to run."""
 
-    Attributes:
-        run: computes it.
-        temporary_bytes: what the compiled program needs beside arguments and results; None for what is not compiled.
-    """
-
-    run: Callable[[], Gradient]
-    temporary_bytes: int | None
+    run: Callable[[], Gradient]  # computes it
+    temporary_bytes: int | None  # needed beside arguments and results; None for what is not compiled
 
 
 Build = Callable[[], Program]

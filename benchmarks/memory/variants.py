@@ -7,15 +7,10 @@ from benchmarks.peers.peer import PEERS, Entry
 
 
 class Variant(NamedTuple):
-    """One way to compute the same meta-gradient.
+    """One way to compute the same meta-gradient."""
 
-    Attributes:
-        entry: its label, and "module:function", which is called as `make(**arguments, **options)`.
-        options: what sets it apart from others of the same function.
-    """
-
-    entry: Entry
-    options: Mapping[str, Any]
+    entry: Entry  # its label, and "module:function", which is called as `make(**arguments, **options)`
+    options: Mapping[str, Any]  # what sets it apart from others of the same function
 
 
 def ours(label: str, **options: Any) -> Variant:

@@ -11,32 +11,22 @@ from benchmarks.harness.workloads import Tasks, Workload, load_problem
 
 
 class Peer(NamedTuple):
-    """One library at work on one workload.
-
-    Attributes:
-        losses: takes a meta-step on each of the given tasks, from the given weights; returns the mean query loss after
-            adaptation at every meta-step. The later ones depend on the outer update, too.
-        run: takes so many meta-steps on tasks of its own drawing, and returns when they are finished.
-    """
+    """One library at work on one workload."""
 
     losses: Callable[[Sequence[Tasks]], list[float]]
+    """Takes a meta-step on each of the given tasks, from the given weights; returns the mean query loss after
+    adaptation at every meta-step. The later ones depend on the outer update, too."""
     run: Callable[[int], None]
+    """Takes so many meta-steps on tasks of its own drawing, and returns when they are finished."""
 
 
 class Entry(NamedTuple):
-    """How a peer is found.
+    """How a peer is found."""
 
-    Attributes:
-        label: for tables and figures.
-        make: "module:function", which is called as `make(workload, weights, device)` and returns a `Peer`.
-        install: what `pip install` has to be given.
-        kind: "ours", "jax", "eager" PyTorch, or "compiled" PyTorch.
-    """
-
-    label: str
-    make: str
-    install: str
-    kind: str
+    label: str  # for tables and figures
+    make: str  # "module:function", which is called as `make(workload, weights, device)` and returns a `Peer`
+    install: str  # what `pip install` has to be given
+    kind: str  # "ours", "jax", "eager" PyTorch, or "compiled" PyTorch
 
 
 def entry(label: str, make: str, install: str, kind: str = "eager") -> Entry:

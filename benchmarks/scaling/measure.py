@@ -19,15 +19,10 @@ MACHINE = Machine("cpu", os.cpu_count() or 1, 600.0)
 
 
 class Load(NamedTuple):
-    """The tasks of a workload.
+    """The tasks of a workload."""
 
-    Attributes:
-        per_device: tasks of each device, in weak scaling.
-        per_step: tasks of a meta-step, in strong scaling.
-    """
-
-    per_device: int
-    per_step: int
+    per_device: int  # tasks of each device, in weak scaling
+    per_step: int  # tasks of a meta-step, in strong scaling
 
     def tasks(self, scaling: str, devices: int) -> int:
         """The tasks of a meta-step."""

@@ -16,27 +16,16 @@ from jax_meta.networks.models import MLP, Conv4, ResNet12
 
 
 class Network(NamedTuple):
-    """A network, and the tasks that it learns from.
+    """A network, and the tasks that it learns from."""
 
-    Attributes:
-        title: for tables and figures.
-        model: the network.
-        measure: `jax_meta.regression` or `jax_meta.classification`.
-        example: the shape of an input.
-        ways: classes of a task; 1 on sines.
-        shots: support examples, of a class.
-        queries: query examples, of a class.
-        kernels_a_block: of convolutions, in the order of their numbers; each block halves height and width.
-    """
-
-    title: str
+    title: str  # for tables and figures
     model: nn.Module
-    measure: Callable[..., LossFn]
-    example: tuple[int, ...]
-    ways: int
-    shots: int
-    queries: int
-    kernels_a_block: int = 1
+    measure: Callable[..., LossFn]  # `jax_meta.regression` or `jax_meta.classification`
+    example: tuple[int, ...]  # the shape of an input
+    ways: int  # classes of a task; 1 on sines
+    shots: int  # support examples, of a class
+    queries: int  # query examples, of a class
+    kernels_a_block: int = 1  # of convolutions, in the order of their numbers; each block halves height and width
 
 
 NETWORKS = {

@@ -33,19 +33,12 @@ ARRAY = re.compile(r"([a-z]+\d*)\[([\d,]*)\]")
 
 
 class Program(NamedTuple):
-    """A compiled call of `fit`.
-
-    Attributes:
-        run: calls it.
-        num_steps: its meta-steps.
-        compile_seconds: what compiling took.
-        collectives: bytes of a meta-step's collectives, by kind.
-    """
+    """A compiled call of `fit`."""
 
     run: Callable[[], Any]
-    num_steps: int
+    num_steps: int  # its meta-steps
     compile_seconds: float
-    collectives: dict[str, int]
+    collectives: dict[str, int]  # bytes of a meta-step's collectives, by kind
 
 
 def compile_program(name: str, num_tasks: int, mesh: Mesh | None) -> Program:

@@ -17,7 +17,6 @@ import argparse
 import os
 import time
 from collections.abc import Mapping
-from concurrent.futures import as_completed
 
 import jax
 
@@ -25,11 +24,10 @@ from benchmarks.harness.arguments import make_parser, parse, positive
 from benchmarks.harness.progress import Begin
 from benchmarks.harness.results import in_words, save_figure, write_results
 from benchmarks.harness.running import running
-from benchmarks.sinusoid.experiment import Experiment, in_threads
 from benchmarks.sinusoid.figures import FIGURES, Draw, Scene, make_scene
-from benchmarks.sinusoid.methods import Outcome, methods
+from benchmarks.sinusoid.methods import Experiment, Outcome, methods, run_methods
 from benchmarks.sinusoid.protocol import PROTOCOLS, quick
-from benchmarks.sinusoid.results import describe_outcome, differences, results_table
+from benchmarks.sinusoid.results import describe, table
 
 METHODS = tuple(methods(PROTOCOLS["post"]))
 
@@ -76,20 +74,15 @@ def make_experiment(options: argparse.Namespace) -> Experiment:
 def run(
     experiment: Experiment, options: argparse.Namespace, outcomes: dict[str, Outcome], begin: Begin
 ) -> dict[str, Draw]:
-    """Runs the methods side by side; fills `outcomes`, writes each result and draws each figure as soon as it can be.
-
-    Returns the figures that lack a method.
-    """
+    """Fills `outcomes`, writes each result and draws each figure as soon as it can be; returns those that cannot."""
     start = time.perf_counter()
-    with in_threads(experiment, options.jobs, begin) as futures:
-        scene = make_scene(experiment.protocol, options.seed, outcomes)
-        pending = draw_ready(scene, options, FIGURES)
-        for future in as_completed(futures):
-            outcomes[futures[future]] = future.result()
-            write(options, experiment, outcomes, time.perf_counter() - start)
-            pending = draw_ready(scene, options, pending)
+    scene = make_scene(experiment.protocol, options.seed, outcomes)
+    pending = draw_ready(scene, options, FIGURES)
+    for name, outcome in run_methods(experiment, options.jobs, begin):
+        outcomes[name] = outcome
+        pending = draw_ready(scene, options, pending)
         write(options, experiment, outcomes, time.perf_counter() - start)
-        return pending
+    return pending
 
 
 def draw_ready(scene: Scene, options: argparse.Namespace, pending: Mapping[str, Draw]) -> dict[str, Draw]:
@@ -102,16 +95,9 @@ def draw_ready(scene: Scene, options: argparse.Namespace, pending: Mapping[str, 
 
 def write(options: argparse.Namespace, experiment: Experiment, outcomes: Mapping[str, Outcome], seconds: float) -> None:
     """Writes results.json and table.md for the methods finished so far."""
-    chosen = experiment.methods
-    ordered = {name: outcomes[name] for name in chosen if name in outcomes}
-    content = {
-        "protocol": experiment.protocol._asdict(),
-        **{name: getattr(options, name) for name in ("seeds", "seed", "quick", "jobs")},
-        "seconds": round(seconds, 1),
-        "methods": {name: describe_outcome(chosen[name], outcome) for name, outcome in ordered.items()},
-        "differences": differences(ordered),
-    }
-    write_results(options, content, results_table(experiment.protocol, chosen, ordered))
+    settings = {name: getattr(options, name) for name in ("seeds", "seed", "quick", "jobs")}
+    content = {**settings, "seconds": round(seconds, 1), **describe(experiment, outcomes)}
+    write_results(options, content, table(content))
 
 
 if __name__ == "__main__":

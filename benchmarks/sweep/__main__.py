@@ -10,21 +10,13 @@ in one call against one after the other. It writes results.json, table.md and sw
 """
 
 import argparse
-import time
 from functools import partial
-from typing import Any
-
-import jax
-import numpy as np
 
 from benchmarks.harness.arguments import make_parser, parse, positive, positive_number
-from benchmarks.harness.compilation import compile_ahead
-from benchmarks.harness.progress import Tell
 from benchmarks.harness.results import save_figure, write_results
 from benchmarks.harness.running import running
-from benchmarks.sweep.networks import Grid, evaluate_network, make_grid, over_grid, train_network
+from benchmarks.sweep.networks import compare_throughput, make_grid, run
 from benchmarks.sweep.results import describe_grid, draw, table
-from benchmarks.sweep.throughput import compare_throughput
 from jax_meta.runs.progress import duration
 
 NUM_TASKS = 4
@@ -43,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
             speed = compare_throughput(grid, **sizes, tell=tell)
         expected = duration(speed["seconds_at_once"] * options.steps / options.timed_steps)
         with begin(f"{networks:,} networks, {options.steps:,} meta-steps", 3) as tell:
-            losses, errors, seconds = run(grid, options.steps, tell, expected)
+            losses, errors, seconds = run(grid, options.steps, NUM_TASKS, TEST_TASKS, tell, expected)
         rows = describe_grid(grid, losses, errors)
         content = {
             "seeds": options.seeds,
@@ -78,38 +70,6 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     if options.seeds < 2:
         parser.error("the band over seeds needs at least two: --seeds 2")
     return options
-
-
-def run(grid: Grid, steps: int, tell: Tell, expected: str) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
-    """Trains and evaluates every network; returns losses, errors and seconds.
-
-    Args:
-        grid: the settings.
-        steps: meta-steps.
-        tell: is called with what is going on.
-        expected: how long the training takes, in words: it is one call, which tells nothing of itself.
-
-    Returns:
-        Training losses `[seeds, outer learning rates, step sizes, steps]`, mean test errors
-        `[seeds, outer learning rates, step sizes, inner steps + 1]`, and seconds of compile, train and evaluate.
-    """
-    tell("compiles")
-    train, compiling = compile_ahead(over_grid(partial(train_network, steps=steps, num_tasks=NUM_TASKS)), *grid)
-    tell(f"trains, which takes about {expected}")
-    start = time.perf_counter()
-    params, losses = jax.block_until_ready(train(*grid))
-    trained = time.perf_counter()
-    tell("evaluates")
-    errors = np.asarray(evaluate_grid(params, grid))
-    seconds = {"compile": compiling, "train": trained - start, "evaluate": time.perf_counter() - trained}
-    return np.asarray(losses), errors, {name: round(value, 3) for name, value in seconds.items()}
-
-
-def evaluate_grid(params: Any, grid: Grid) -> jax.Array:
-    """The mean test error of every network, `[seeds, outer learning rates, step sizes, inner steps + 1]`."""
-    evaluate = partial(evaluate_network, test_tasks=TEST_TASKS)
-    over_settings = jax.vmap(jax.vmap(evaluate), in_axes=(0, None))
-    return jax.jit(jax.vmap(over_settings, in_axes=(0, None)))(params, grid.step_sizes)
 
 
 if __name__ == "__main__":

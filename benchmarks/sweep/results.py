@@ -20,13 +20,7 @@ DIVERGED = 100.0
 
 
 def describe_grid(grid: Grid, losses: np.ndarray, errors: np.ndarray) -> list[dict[str, Any]]:
-    """A record for each pair of rates.
-
-    Args:
-        grid: the settings.
-        losses: training losses, `[seeds, outer learning rates, step sizes, meta-steps]`.
-        errors: mean test errors, `[seeds, outer learning rates, step sizes, inner steps + 1]`.
-    """
+    """A record for each pair of rates, from the losses and errors of `networks.run`."""
     return [
         {
             "outer_learning_rate": rounded(float(outer_learning_rate)),

@@ -11,7 +11,6 @@ from numpy.testing import assert_allclose
 import jax_meta
 from benchmarks.convolution import __main__ as convolution
 from benchmarks.convolution import layers, results, variants
-from benchmarks.convolution.peers import torch_meta_gradient
 from benchmarks.harness.jax_networks import naive_meta_gradient
 from benchmarks.harness.rounds import median_seconds
 from benchmarks.harness.workloads import conv4
@@ -36,7 +35,7 @@ def peers(request, problem):
     """A number of inner steps, and the meta-gradient of PyTorch and of plain Flax."""
     _, params, tasks = problem
     workload = conv4(2, request.param, width=FILTERS)._replace(ways=WAYS, learning_rate=LEARNING_RATE)
-    in_torch = torch_meta_gradient(workload, params, tasks)()
+    in_torch = variants.torch_meta_gradient(workload, params, tasks)()
     return request.param, (in_torch, jax.jit(naive_meta_gradient(workload))(params, tasks))
 
 
@@ -59,9 +58,9 @@ def test_the_flop_are_those_of_the_definition():
     query = 2 * blocks[0] + 3 * sum(blocks[1:])
     support = 4 * blocks[0] + 9 * sum(blocks[1:])
     for steps in (1, 5):
-        assert variants.model_flop(steps) == 300 * query + 20 * steps * support
-    assert round(variants.model_flop(1) / 1e9, 1) == 20.8
-    assert round(variants.model_flop(5) / 1e9, 1) == 34.6
+        assert variants.model_flop(conv4(4, steps)) == 300 * query + 20 * steps * support
+    assert round(variants.model_flop(conv4(4, 1)) / 1e9, 1) == 20.8
+    assert round(variants.model_flop(conv4(4, 5)) / 1e9, 1) == 34.6
 
 
 def test_variants_take_turns():
@@ -85,8 +84,7 @@ def test_differences_are_relative_to_the_largest_entry_of_the_first():
 def test_a_run_writes_what_was_measured(tmp_path, monkeypatch, capsys):
     """A meta-gradient of two numbers and one small layer stand in for the networks."""
     runs = {name: lambda: {"weights": np.ones(2)} for name in ("ours", "theirs")}
-    monkeypatch.setattr(convolution, "make_problem", lambda key: (None, None))
-    monkeypatch.setattr(convolution, "make_variants", lambda params, tasks, steps: runs)
+    monkeypatch.setattr(convolution, "make_variants", lambda workload: runs)
     monkeypatch.setattr(variants, "MATRIX_SIZES", (8,))
     monkeypatch.setattr(convolution, "FACES", [("small", "images")])
     monkeypatch.setattr(layers, "FACES", [("small", "images")])
@@ -97,7 +95,7 @@ def test_a_run_writes_what_was_measured(tmp_path, monkeypatch, capsys):
         (name, steps) for steps in (1, 5) for name in ("ours", "theirs")
     ]
     for record in told["variants"]:
-        speed = record["meta_steps_per_second"] * variants.model_flop(record["inner_steps"]) / 1e9
+        speed = record["meta_steps_per_second"] * variants.model_flop(conv4(4, record["inner_steps"])) / 1e9
         assert record["model_gflop_per_second"] == pytest.approx(speed, rel=1e-3)
         share = speed / told["best_matrix_product_gflop_per_second"]
         assert record["fraction_of_best_matrix_product"] == pytest.approx(share, rel=1e-3)

@@ -5,7 +5,6 @@ import re
 import shutil
 import time
 from argparse import Namespace
-from collections import namedtuple
 from contextlib import suppress
 
 import jax
@@ -19,8 +18,6 @@ from benchmarks.harness.progress import Part, progress
 from benchmarks.harness.results import markdown_table, records_table, rounded, save_figure, write_json, write_results
 from benchmarks.harness.running import contents, make_output_folder, running
 from jax_meta.runs.progress import duration
-
-POINT = namedtuple("POINT", ["x", "y"])
 
 
 def test_help_is_the_description_and_the_defaults(capsys):
@@ -182,8 +179,8 @@ def test_fractions_are_rounded_and_whole_numbers_stay_whole():
 
 
 def test_a_table_of_records():
-    columns = {"point": "{x}", "height": "{y:.1f}", "sum": lambda point: f"{point[0] + point[1]:,}"}
-    assert records_table([POINT(1, 2_000)], columns) == (
+    columns = {"point": "{x}", "height": "{y:.1f}", "sum": lambda point: f"{point['x'] + point['y']:,}"}
+    assert records_table([{"x": 1, "y": 2_000}], columns) == (
         "| point | height | sum |\n| --- | ---: | ---: |\n| 1 | 2000.0 | 2,001 |\n"
     )
     assert records_table([{"x": 1}], {"x": "{x}"}) == markdown_table(["x"], [["1"]])

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose
 import jax_meta
 from benchmarks.convolution import variants as convolution
 from benchmarks.harness.processes import WorkerError
+from benchmarks.harness.workloads import conv4
 from benchmarks.scaling import __main__ as scaling
 from benchmarks.scaling import measure
 from benchmarks.scaling.measure import Load, measure_batches, measure_groups, powers_of_four, turns
@@ -57,7 +58,7 @@ def test_the_number_of_devices_at_half_is_where_reducing_takes_as_long_as_comput
 def test_flop_of_conv4_are_those_of_the_benchmark_of_convolutions(steps):
     head = 2 * 64 * 5 * (3 * 75 + 9 * steps * 5)
     task = flop_per_task(NETWORKS["conv4"], steps)
-    assert_allclose(task - head, convolution.model_flop(steps) / convolution.TASKS)
+    assert_allclose(task - head, convolution.model_flop(conv4(4, steps)) / 4)
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
