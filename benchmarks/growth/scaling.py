@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.tree_util import Partial
 
 import jax_meta
-from benchmarks.harness.compilation import compile_ahead
+from benchmarks.harness.compilation import Program, compile_fit
 from benchmarks.harness.progress import Tell
-from benchmarks.harness.rounds import Run, median_seconds, timed
+from benchmarks.harness.rounds import median_seconds, timed
 from jax_meta import LossFn, MetaLearner, TrainState
 from jax_meta.tasks import sinusoid
 
@@ -34,15 +35,6 @@ class Setting(NamedTuple):
 BASE = Setting()
 POWERS = Setting(tasks=1, inner_steps=1, shots=1, width=2)
 """At most so does the work grow with each: a guess that keeps the first run of a setting short."""
-
-
-class Program(NamedTuple):
-    """A compiled call of `jax_meta.fit`."""
-
-    run: Run
-    num_steps: int  # its meta-steps
-    compile_seconds: float
-    compiled: Any  # what `jax.jit` made
 
 
 class Fit(NamedTuple):
@@ -76,7 +68,7 @@ def make_problem(setting: Setting) -> tuple[LossFn, TrainState, Callable[..., An
     state = jax_meta.init(
         *make_maml(loss_fn, setting.inner_steps), model.init(jax.random.key(0), jnp.zeros((1, 1))), jax.random.key(1)
     )
-    return loss_fn, state, partial(sinusoid.sample_tasks, shots=setting.shots, queries=setting.shots)
+    return loss_fn, state, Partial(partial(sinusoid.sample_tasks, shots=setting.shots, queries=setting.shots))
 
 
 def make_maml(loss_fn: LossFn, inner_steps: int) -> Learning:
@@ -84,21 +76,16 @@ def make_maml(loss_fn: LossFn, inner_steps: int) -> Learning:
     return jax_meta.maml(loss_fn, optax.sgd(LEARNING_RATE), num_steps=inner_steps), optax.adam(LEARNING_RATE)
 
 
-def compile_fit(setting: Setting, learning: Learning, num_steps: int) -> Program:
+def compile_learning(setting: Setting, learning: Learning, num_steps: int) -> Program:
     """Compiles so many meta-steps of `jax_meta.fit` at this size."""
     _, state, sample_tasks = make_problem(setting)
     state = jax_meta.init(*learning, state.params, state.key)
-
-    def fit(state):
-        return jax_meta.fit(*learning, sample_tasks, state, num_meta_steps=num_steps, num_tasks=setting.tasks)
-
-    compiled, seconds = compile_ahead(fit, state)
-    return Program(partial(compiled, state), num_steps, seconds, compiled)
+    return compile_fit(*learning, sample_tasks, state, num_steps=num_steps, num_tasks=setting.tasks)
 
 
 def compile_setting(setting: Setting, num_steps: int) -> Program:
     """Compiles MAML at this size."""
-    return compile_fit(setting, make_maml(make_problem(setting)[0], setting.inner_steps), num_steps)
+    return compile_learning(setting, make_maml(make_problem(setting)[0], setting.inner_steps), num_steps)
 
 
 def steps_in(seconds: float, microseconds: float) -> int:

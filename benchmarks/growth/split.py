@@ -63,7 +63,7 @@ def total(batch: Any) -> jax.Array:
 def compile_programs(setting: Setting, num_steps: int) -> dict[str, Program]:
     """Every nested program at this size."""
     learners = nested_learners(scaling.make_problem(setting)[0], setting.inner_steps)
-    return {part: scaling.compile_fit(setting, learning, num_steps) for part, learning in learners.items()}
+    return {part: scaling.compile_learning(setting, learning, num_steps) for part, learning in learners.items()}
 
 
 def prepare_split(cases: Sequence[Setting], seconds: float, tell: Tell) -> dict[tuple[Setting, str], Program]:

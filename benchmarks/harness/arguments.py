@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,8 +24,12 @@ def positive_number(text: str) -> float:
     return value
 
 
-class Help(argparse.RawDescriptionHelpFormatter):
-    """The description as it is written, and each option with its default, where it has one."""
+class Help(argparse.HelpFormatter):
+    """The description by paragraphs, indented ones as they are, and each option with its default, where it has one."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.strip().split("\n\n")
+        return "\n\n".join(part if part.startswith(" ") else textwrap.fill(part, width) for part in paragraphs)
 
     def _get_help_string(self, action: argparse.Action) -> str:
         default = action.default

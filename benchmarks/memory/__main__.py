@@ -1,21 +1,16 @@
-"""How much memory does a second-order meta-gradient need, and what does it cost
-in time to need less?
+"""How much memory does a second-order meta-gradient need, and what does it cost in time to need less?
 
-    python -m benchmarks.memory          about 25 minutes on two CPU cores
+    python -m benchmarks.memory                        about 25 minutes on two CPU cores
 
-Conv4-64 on 28 x 28 images, 4 tasks, 5 ways, 1 shot, 15 queries a class, SGD,
-float32: what the process has resident at its peak, and what the compiled
-program needs beside arguments and results, against inner steps; the latter also
-against tasks and filters. Then a perceptron of eight hidden layers. The ways of
-jax_meta to keep less for the backward pass stand beside plain JAX and, where
-they are installed (the extras `test` and `peers`), PyTorch and its libraries.
+Conv4-64 on 28 x 28 images, 4 tasks, 5 ways, 1 shot, 15 queries a class, SGD, float32: what the process has resident at
+its peak, and what the compiled program needs beside arguments and results, against inner steps; the latter also against
+tasks and filters. Then a perceptron of eight hidden layers. The ways of `jax_meta` to keep less for the backward pass
+stand beside plain JAX and, where they are installed (the extras `test` and `peers`), PyTorch and its libraries.
 
-Each variant works in a process of its own that imports what it needs and no
-more: first one that compiles, then one that finds the program in JAX's
-compilation cache. All must agree on the meta-gradient, take turns, and are
-timed without compilation. One that is missing, fails or takes too long is
-reported; the others go on. After each number of steps results.json, table.md
-and memory.png are written anew.
+Each variant works in a process of its own that imports what it needs and no more: first one that compiles, then one
+that finds the program in JAX's compilation cache. All must agree on the meta-gradient, take turns, and are timed
+without compilation. One that is missing, fails or takes too long is reported; the others go on. It writes results.json,
+table.md and memory.png, anew after each number of steps.
 """
 
 import argparse

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.harness.index import Row
-from benchmarks.harness.results import records_table, rounded, save_figure, write_results
+from benchmarks.harness.results import markdown_table, rounded, save_figure, write_results
 from benchmarks.harness.rounds import Record
 from benchmarks.memory.variants import DEFAULT, Variant, of_kind
 
@@ -114,7 +114,8 @@ def sentence(by_steps: BySteps, variants: Variants) -> str:
 
 def table(title: str, variants: Variants, columns: Mapping[str, Callable[[str], str]]) -> str:
     """A row for each variant: its label, and what the columns' functions say of its name."""
-    return records_table(variants, {title: lambda name: variants[name].entry.label, **columns})
+    rows = [[variant.entry.label, *(tell(name) for tell in columns.values())] for name, variant in variants.items()]
+    return markdown_table([title, *columns], rows)
 
 
 def cell(records: Mapping[str, Record], form: str) -> Callable[[str], str]:

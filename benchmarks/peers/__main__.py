@@ -1,20 +1,16 @@
-"""How fast is the same meta-training in jax_meta, plain JAX, PyTorch and its
-meta-learning libraries?
+"""How fast is the same meta-training in `jax_meta`, plain JAX, PyTorch and its meta-learning libraries?
 
-    python -m benchmarks.peers          about 45 minutes on two CPU cores
+    python -m benchmarks.peers                         about 45 minutes on two CPU cores
 
-A meta-step draws its tasks, takes MAML's meta-gradient, of second or first
-order, and updates with Adam. Each peer works in a process of its own, with as
-many threads as the others, and as its own documentation writes it. First all
-take two meta-steps from the same weights on the same tasks, and their losses
-must agree; then they take turns, and the median over the rounds counts.
-Imports, compilation and first calls are apart. Sines: a 1-40-40-1 network, 10
-support and 10 query points. Images: Conv4-64 on 28 x 28, 5 ways, 1 shot, 15
-queries a class. 25x5 means 25 tasks a meta-step with 5 inner steps each.
+A meta-step draws its tasks, takes MAML's meta-gradient, of second or first order, and updates with Adam. Each peer
+works in a process of its own, with as many threads as the others, and as its own documentation writes it. First all
+take two meta-steps from the same weights on the same tasks, and their losses must agree; then they take turns, and
+the median over the rounds counts. Imports, compilation and first calls are apart. Sines: a 1-40-40-1 network, 10
+support and 10 query points. Images: Conv4-64 on 28 x 28, 5 ways, 1 shot, 15 queries a class. 25x5 means 25 tasks a
+meta-step with 5 inner steps each.
 
-A peer that is not installed, fails or disagrees is reported, and the others go
-on. The libraries are the extra `peers`. After each workload results.json,
-table.md and peers.png are written anew.
+A peer that is not installed, fails or disagrees is reported, and the others go on. The libraries are the extra `peers`.
+It writes results.json, table.md and peers.png, anew after each workload.
 """
 
 import argparse

@@ -54,11 +54,9 @@ def row(told: Mapping[str, Any]) -> Row:
     """The line of benchmarks/README.md."""
     against = "best of all peers"
     found = {name: row["ratios_of_jax_meta"].get(against) for name, row in told["workloads"].items()}
-    ratios = [f"{name} {best['ratio']:g} x" for name, best in found.items() if best]
+    ratios = ", ".join(f"{name} {best['ratio']:g} x" for name, best in found.items() if best)
     return Row(
-        "How fast is `jax_meta` beside plain JAX, PyTorch and its libraries?",
-        45,
-        f"against the {against}: {', '.join(ratios)}",
+        "How fast is `jax_meta` beside plain JAX, PyTorch and its libraries?", 45, f"against the {against}: {ratios}"
     )
 
 
@@ -102,7 +100,8 @@ def tables(records: Records, peers: Mapping[str, Entry]) -> str:
 def speed_table(title: str, records: Records, peers: Mapping[str, Entry]) -> str:
     """Medians of meta-steps a second."""
     rows = [[entry.label, *(cell(row[name]) for row in records.values())] for name, entry in peers.items()]
-    return markdown_table([f"{title}, meta-steps/s", *map(short_name, records)], rows)
+    workloads = [workload.removesuffix("-first-order") for workload in records]
+    return markdown_table([f"{title}, meta-steps/s", *workloads], rows)
 
 
 def cell(record: Record) -> str:
@@ -114,11 +113,10 @@ def cell(record: Record) -> str:
 
 def ratio_table(title: str, records: Records, peers: Mapping[str, Entry]) -> str:
     """How many times as fast `jax_meta` is as the best peer of each kind."""
-    rows = []
-    for title_of_rival, kinds in RIVALS.items():
-        found = [best_rival(row, peers, kinds) for row in records.values()]
-        rows.append([title_of_rival, *("" if best is None else f"{best['ratio']:.3g} x" for best in found)])
-    return markdown_table([f"{title}, jax_meta against", *map(short_name, records)], rows)
+    found = {rival: [best_rival(row, peers, kinds) for row in records.values()] for rival, kinds in RIVALS.items()}
+    rows = [[rival, *(f"{best['ratio']:.3g} x" if best else "" for best in row)] for rival, row in found.items()]
+    workloads = [workload.removesuffix("-first-order") for workload in records]
+    return markdown_table([f"{title}, jax_meta against", *workloads], rows)
 
 
 def start_table(records: Records, peers: Mapping[str, Entry]) -> str:
@@ -131,11 +129,6 @@ def start_table(records: Records, peers: Mapping[str, Entry]) -> str:
     keys = ("startup_seconds", "first_call_seconds")
     rows = [[entry.label, *(largest(name, key) for key in keys)] for name, entry in peers.items()]
     return markdown_table(["Apart from that, at most", "start, s", "compile and first calls, s"], rows)
-
-
-def short_name(workload: str) -> str:
-    """The name of a workload in its table."""
-    return workload.removesuffix("-first-order")
 
 
 def draw(records: Records, peers: Mapping[str, Entry]) -> Figure:

@@ -1,22 +1,15 @@
-"""How do meta-steps scale over devices: measured on CPU devices, processes or a
-GPU, and on paper?
+"""How do meta-steps scale over devices: measured on CPU devices, processes or a GPU, and on paper?
 
-    python -m benchmarks.scaling        about five minutes on two CPU cores
-    python -m benchmarks.scaling --workloads sine --repeats 3 --seconds 0.2
-                                        about two minutes
-    python -m benchmarks.scaling --parts paper --flop-rate 1e14 --bandwidth 1e11
-                                        seconds
+    python -m benchmarks.scaling                       about five minutes on two CPU cores
+    python -m benchmarks.scaling --workloads sine --repeats 3 --seconds 0.2   two minutes
+    python -m benchmarks.scaling --parts paper --flop-rate 1e14               seconds
 
-On CPU, second-order MAML through jax_meta.fit runs on 1, 2, 4, 8 devices of one
-process, and in 1, 2, 4 processes of one device each, which talk over the
-loopback address: with as many tasks on every device (weak scaling), and with as
-many tasks in every step (strong scaling). These devices share the machine's
-cores, so they show what spreading costs and not what more devices gain. On a
-GPU, the tasks of a step grow until its memory is full. The bytes that are
-all-reduced are read from the compiled program. The model on paper, in
-benchmarks/scaling/paper.py, has its assumptions as options.
-
-In the end results.json, table.md and scaling.png are written.
+On CPU, second-order MAML through `jax_meta.fit` runs on 1, 2, 4, 8 devices of one process, and in 1, 2, 4 processes of
+one device each, which talk over the loopback address: with as many tasks on every device (weak scaling), and with as
+many tasks in every step (strong scaling). These devices share the machine's cores, so they show what spreading costs
+and not what more devices gain. On a GPU, the tasks of a step grow until its memory is full. The bytes that are
+all-reduced are read from the compiled program. The model on paper, in benchmarks/scaling/paper.py, has its assumptions
+as options. It writes results.json, table.md and scaling.png, at the end.
 """
 
 import argparse
@@ -79,7 +72,7 @@ def add_measured(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     parts = "devices, processes and paper on CPU, otherwise batches and paper"
     add("--parts", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}; default: {parts}")
-    trained = {"choices": WORKLOADS, "default": ["sine", "conv4"], "metavar": "WORKLOAD"}
+    trained: dict[str, Any] = {"choices": WORKLOADS, "default": ["sine", "conv4"], "metavar": "WORKLOAD"}
     add("--workloads", nargs="+", help=f"what is trained, of {', '.join(WORKLOADS)}", **trained)
     numbers: dict[str, Any] = {"type": positive, "nargs": "+", "metavar": "N"}
     add("--devices", default=[1, 2, 4, 8], help="CPU devices of one process", **numbers)

@@ -88,8 +88,14 @@ def measure_groups(
             for case in (case for case in cases(loads, counts) if case.devices == count):
                 tell(f"{case}: compile")
                 built[case] = ask_all(groups[count], "build", workload=case.workload, tasks=case.tasks)
-        turn = {case: partial(steps_a_second, groups[case.devices], case, built[case], seconds) for case in built}
-        rates = {case: statistics.median(samples) for case, samples in take_turns(turn, repeats, tell).items()}
+
+        def steps_a_second(case: Case) -> float:
+            calls = max(1, round(seconds / built[case]["seconds"]))
+            told = ask_all(groups[case.devices], "run", workload=case.workload, tasks=case.tasks, calls=calls)
+            return calls * built[case]["num_steps"] / told["seconds"]
+
+        samples = take_turns({case: partial(steps_a_second, case) for case in built}, repeats, tell)
+    rates = {case: statistics.median(taken) for case, taken in samples.items()}
     return [
         describe(name, load, scaling, count, built, rates)
         for name, load in loads.items()
@@ -116,13 +122,6 @@ def start_group(processes: int, devices: int, folder: Path) -> Iterator[list[Wor
 def ask_all(group: Sequence[Worker], do: str, **request: Any) -> Record:
     """Has all processes do the same, which they can only do together; the first one's answer."""
     return at_once(partial(ask, do=do, **request), group)[0]
-
-
-def steps_a_second(group: Sequence[Worker], case: Case, built: Record, seconds: float) -> float:
-    """The speed in a turn of about so many seconds."""
-    calls = max(1, round(seconds / built["seconds"]))
-    told = ask_all(group, "run", workload=case.workload, tasks=case.tasks, calls=calls)
-    return calls * built["num_steps"] / told["seconds"]
 
 
 def describe(

@@ -3,15 +3,15 @@
 import re
 import time
 from collections.abc import Callable
-from functools import partial
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import optax
 from jax.sharding import Mesh
 
 import jax_meta
+from benchmarks.harness.compilation import Program, compile_fit
 from benchmarks.harness.jax_networks import initial_weights, our_learner, our_sampler, tasks_at_once, to_params
 from benchmarks.harness.worker import Answer, Served
 from benchmarks.harness.workloads import OUTER_LEARNING_RATE, Workload, conv4, sine
@@ -32,33 +32,14 @@ CALL = re.compile(r" = (.*?) (all-reduce|all-gather|all-to-all|reduce-scatter|co
 ARRAY = re.compile(r"([a-z]+\d*)\[([\d,]*)\]")
 
 
-class Program(NamedTuple):
-    """A compiled call of `fit`."""
-
-    run: Callable[[], Any]
-    num_steps: int  # its meta-steps
-    compile_seconds: float
-    collectives: dict[str, int]  # bytes of a meta-step's collectives, by kind
-
-
 def compile_program(name: str, num_tasks: int, mesh: Mesh | None) -> Program:
     """Compiles meta-steps of second-order MAML of so many tasks."""
     workload = WORKLOADS[name](num_tasks)
     learner, outer = our_learner(workload), optax.adam(OUTER_LEARNING_RATE)
-    task_batch_size = tasks_at_once(workload, jax.default_backend())
-    options = {"num_tasks": num_tasks, "task_batch_size": task_batch_size, "mesh": mesh}
+    options: dict[str, Any] = {"task_batch_size": tasks_at_once(workload, jax.default_backend()), "mesh": mesh}
     state = jax_meta.init(learner, outer, to_params(initial_weights(workload)), jax.random.key(0))
     sample_tasks, state = replicate((our_sampler(workload), state), mesh)
-
-    @jax.jit
-    def fit(sample_tasks, state):
-        return jax_meta.fit(learner, outer, sample_tasks, state, num_meta_steps=STEPS[name], **options)
-
-    start = time.perf_counter()
-    compiled = fit.lower(sample_tasks, state).compile()
-    seconds = time.perf_counter() - start
-    collectives = collective_bytes(compiled.as_text() or "")
-    return Program(partial(compiled, sample_tasks, state), STEPS[name], seconds, collectives)
+    return compile_fit(learner, outer, sample_tasks, state, num_steps=STEPS[name], num_tasks=num_tasks, **options)
 
 
 def collective_bytes(text: str) -> dict[str, int]:
@@ -101,7 +82,7 @@ def serve(processes: int, process: int, address: str, devices: int) -> Served:
         return {
             "compile_seconds": program.compile_seconds,
             "num_steps": program.num_steps,
-            "collective_bytes": program.collectives,
+            "collective_bytes": collective_bytes(program.compiled.as_text() or ""),
             "seconds": timed(program, 1),
         }
 
