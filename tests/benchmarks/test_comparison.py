@@ -5,6 +5,7 @@ import os
 import pkgutil
 import signal
 from argparse import Namespace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -54,21 +55,28 @@ def three_losses(name, workload):
     return peer.losses(batches)
 
 
-@pytest.fixture(scope="module")
-def reference():
-    """Our losses, by workload."""
-    return {workload.name: three_losses("jax_meta", workload) for workload in SMALL}
+@cache
+def reference(workload):
+    """Our losses."""
+    return three_losses("jax_meta", workload)
+
+
+def by_speed(*values):
+    """Parameters of a test, of which those with images are slow, since they compile long."""
+    images = any(getattr(value, "model", "") == "conv4" for value in values)
+    name = "-".join(getattr(value, "name", str(value)) for value in values)
+    return pytest.param(*values, id=name, marks=[pytest.mark.slow] if images else [])
 
 
 @pytest.mark.parametrize(
     ("name", "workload"),
-    [(name, workload) for name in ("jax-loop", "torch", "torch-func") for workload in SMALL] + [("jax-scan", SMALL[0])],
-    ids=str,
+    [by_speed(name, workload) for name in ("jax-loop", "torch", "torch-func") for workload in SMALL]
+    + [by_speed("jax-scan", SMALL[0])],
 )
-def test_peers_take_the_same_meta_steps(name, workload, reference):
+def test_peers_take_the_same_meta_steps(name, workload):
     if name.startswith("torch"):
         pytest.importorskip("torch")
-    assert_allclose(three_losses(name, workload), reference[workload.name], rtol=1e-9)
+    assert_allclose(three_losses(name, workload), reference(workload), rtol=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -82,10 +90,10 @@ def test_peers_take_the_same_meta_steps(name, workload, reference):
         ("parallel-metalearn", "metalearn.algorithms"),
     ],
 )
-def test_libraries_take_the_same_meta_steps(name, module, second_order, reference):
+def test_libraries_take_the_same_meta_steps(name, module, second_order):
     pytest.importorskip(module, reason=f"{name} is of the extra peers", exc_type=ImportError)
     workload = SMALL[0] if second_order else SMALL[2]
-    assert_allclose(three_losses(name, workload), reference[workload.name], rtol=1e-6)
+    assert_allclose(three_losses(name, workload), reference(workload), rtol=1e-6)
 
 
 def test_a_transposed_gradient_is_not_taken_for_a_plain_one():
@@ -102,10 +110,10 @@ def test_a_transposed_gradient_is_not_taken_for_a_plain_one():
     assert_allclose((module.weight.detach() - before).numpy().round(6), [[-1e-3, 1e-3], [-1e-3, 1e-3]], rtol=1e-3)
 
 
-def test_orders_differ_from_the_second_meta_step_on(reference):
-    for second, first in zip(SMALL[:2], SMALL[2:], strict=True):
-        assert reference[second.name][0] == pytest.approx(reference[first.name][0], rel=1e-12)
-        assert reference[second.name][1] != pytest.approx(reference[first.name][1], rel=1e-6)
+@pytest.mark.parametrize(("second", "first"), [by_speed(*pair) for pair in zip(SMALL[:2], SMALL[2:], strict=True)])
+def test_orders_differ_from_the_second_meta_step_on(second, first):
+    assert reference(second)[0] == pytest.approx(reference(first)[0], rel=1e-12)
+    assert reference(second)[1] != pytest.approx(reference(first)[1], rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["sine-1x1", "sine-25x1"])
@@ -195,6 +203,7 @@ def compare(*names, machine=MACHINE, **options):
     return measure(sine(1, 1), {"a": np.ones(1)}, entries(*names), machine, repeats=2, seconds=0.01, **options)
 
 
+@pytest.mark.slow
 def test_a_peer_that_is_wrong_missing_or_fails_is_reported_and_the_rest_goes_on(folder, tmp_path):
     records = compare("right", "wrong", "nan", "missing", "raising", "crashing")
     told = {name: record["status"] for name, record in records.items()}
@@ -217,12 +226,14 @@ def test_a_peer_that_is_wrong_missing_or_fails_is_reported_and_the_rest_goes_on(
     assert json.loads((tmp_path / "results.json").read_text())["workloads"]["sine-1x1"]["peers"].keys() == told.keys()
 
 
+@pytest.mark.slow
 def test_a_peer_that_does_not_answer_is_given_up(folder):
     records = compare("right", "silent", machine=MACHINE._replace(timeout=3.0))
     assert records["silent"]["status"] == "failed: no answer in 3 s"
     assert records["right"]["status"] == "measured"
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_no_process(folder):
     def tell(doing):
         if "/" in doing:
@@ -247,6 +258,7 @@ def test_ratios_are_medians_of_the_rounds_own():
     assert results.best_rival(row, told, ("compiled",)) is None
 
 
+@pytest.mark.slow
 def test_the_command_measures_and_writes(tmp_path, capsys):
     pytest.importorskip("torch")
     chosen = ["--peers", "jax_meta", "torch", "--workloads", "sine-1x1", "--threads", "1"]

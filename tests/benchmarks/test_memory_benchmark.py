@@ -41,6 +41,7 @@ def problem(tmp_path_factory):
 
 
 @linux
+@pytest.mark.slow
 def test_what_is_allocated_is_measured_where_it_is_allocated(tmp_path):
     told = run(tmp_path, program=program("known", building=200, running=100))["program"]
     assert told["status"] == "measured"
@@ -54,6 +55,7 @@ def test_what_is_allocated_is_measured_where_it_is_allocated(tmp_path):
 
 
 @linux
+@pytest.mark.slow
 def test_the_peak_of_a_run_and_not_what_its_parent_holds(tmp_path):
     held = memory_programs.allocate(400)
     told = run(tmp_path, program=program("known", running=200))["program"]
@@ -70,6 +72,7 @@ def test_resident_memory_of_this_process():
     assert measured.peak() >= measured.resident() - 1
 
 
+@pytest.mark.slow
 def test_a_wrong_gradient_is_found_out(tmp_path):
     told = run(
         tmp_path,
@@ -87,6 +90,7 @@ def test_a_wrong_gradient_is_found_out(tmp_path):
     assert told["misnamed"]["status"] == "disagrees: its meta-gradient differs by inf of its norm"
 
 
+@pytest.mark.slow
 def test_a_failure_ends_one_variant_and_the_rest_goes_on(tmp_path):
     failing = {name: program(name) for name in ("missing", "out_of_memory", "killed", "silent")}
     told = run(tmp_path, machine=MACHINE._replace(timeout=3.0), **failing, right=program("known"))
@@ -99,6 +103,7 @@ def test_a_failure_ends_one_variant_and_the_rest_goes_on(tmp_path):
     assert not any("peak_mib" in told[name] for name in failing)
 
 
+@pytest.mark.slow
 def test_turns_are_repeated_until_their_time_is_up(tmp_path):
     quick, slow = program("known", pause=0.001), program("known", pause=0.2)
     told = run(tmp_path, repeats=4, seconds=0.3, quick=quick, slow=slow)
@@ -107,6 +112,7 @@ def test_turns_are_repeated_until_their_time_is_up(tmp_path):
     assert 0.2 < told["slow"]["seconds"] < 0.3
 
 
+@pytest.mark.slow
 def test_a_size_that_fails_leaves_the_others(tmp_path):
     sizes = [{"workload": {"num_tasks": tasks, "width": 4}, "problem": ""} for tasks in (1, 3, 2)]
     records = measure_compiled({"it": program("width_in_mib")}, sizes, MACHINE, tmp_path)["it"]
@@ -146,6 +152,7 @@ def assert_is_gradient(gradient, expected):
 
 
 @pytest.mark.parametrize("name", ["mixed-blocks", "naive"])
+@pytest.mark.slow
 def test_programs_in_jax_compute_the_meta_gradient(name, problem, by_definition):
     make = in_jax.naive if name == "naive" else in_jax.ours
     built = make(**problem, **VARIANTS[name].options)()
@@ -153,6 +160,7 @@ def test_programs_in_jax_compute_the_meta_gradient(name, problem, by_definition)
     assert built.temporary_bytes > 2 * 16 * 16 * 3 * 4
 
 
+@pytest.mark.slow
 def test_pytorch_computes_the_meta_gradient_without_jax(problem, by_definition, tmp_path):
     pytest.importorskip("torch")
     alone = Variant(Entry("torch", "tests.benchmarks.memory_programs:torch_alone", "torch", "eager"), {"name": "torch"})
@@ -200,6 +208,7 @@ def test_what_is_read_off_the_tables():
     assert "- PyTorch, loop over tasks, 100 inner steps: failed: exit code -9" in text
 
 
+@pytest.mark.slow
 def test_a_run_writes_what_it_measured(tmp_path):
     variants = {
         "none": program("width_in_mib", "ours", task_batch_size=1),

@@ -94,6 +94,7 @@ def test_collectives_are_read_from_a_program():
     assert collective_bytes(text) == {"all-reduce": 48 + 40 + 8 + 8, "collective-permute": 20}
 
 
+@pytest.mark.slow
 def test_a_mesh_all_reduces_once_a_step_in_one_process_and_in_two(tmp_path):
     for shape in ((1, 2), (2, 1)):
         with measure.start_group(*shape, tmp_path) as group:
