@@ -120,8 +120,8 @@ def train(
 
     Raises:
         ValueError: for options out of range, a metric called `step`, and as in `jax_meta.fit`, before anything
-            runs; for a folder of another run, naming what differs, of one that is beyond `num_meta_steps`, and of none that has files under
-            the names of a run's.
+            runs; for a folder of another run, naming what differs, of one that is beyond `num_meta_steps`, and of none
+            that has files under the names of a run's.
         FloatingPointError: under "stop", naming the meta-step, and how to draw its tasks again; the last finite state
             is saved in `folder/last_finite`.
         OSError: if the folder is in use or cannot be written; what was saved before stays.

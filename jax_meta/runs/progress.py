@@ -75,6 +75,17 @@ def bar(name: str) -> Iterator[Report]:
         yield update
 
 
+def in_words(show: Callable[[str, Progress], None]) -> Report:
+    """A report that shows the speed and the newest of every metric, so that the last validation stays in sight."""
+    latest: Record = {}
+
+    def report(now: Progress) -> None:
+        latest.update(now.record)
+        show(describe(now._replace(record=latest)) if now.steps_per_second else "compiles", now)
+
+    return report
+
+
 def bars() -> progress.Progress:
     """Bars with what is going on, the time taken and the time left."""
     return progress.Progress(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import jax_meta
-from benchmarks.scaling.processes import free_port
+from benchmarks.harness.processes import free_port
 from tests.runs.training import first_state, train
 
 ROOT = Path(__file__).parents[2]

@@ -1,5 +1,6 @@
-"""What every peer is to do, with NumPy alone: the workloads, their tasks, and the problem on which all must agree."""
+"""What is to be done, with NumPy alone: the workloads, their tasks, and the problem on which all must agree."""
 
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,38 +20,19 @@ IMAGES_OF_A_CLASS, CLASSES = 20, 200
 
 
 class Workload(NamedTuple):
-    """Meta-steps of one kind: MAML with SGD in the inner loop and Adam in the outer, in float32.
+    """Meta-steps of one kind: MAML with SGD in the inner loop and Adam in the outer, in float32."""
 
-    Attributes:
-        name: for the command line and the tables.
-        model: "mlp", on sines, or "conv4", on images.
-        num_tasks: tasks a meta-step.
-        inner_steps: steps of SGD on the whole support set.
-        second_order: whether the meta-gradient is MAML's, or that of first-order MAML.
-        learning_rate: of the inner loop.
-        shots: support points of a sine, or support images of a class.
-        queries: query points of a sine, or query images of a class.
-        ways: classes in a task of images.
-        width: units of both hidden layers, or filters of each block.
-        size: height and width of an image.
-    """
-
-    name: str
-    model: Literal["mlp", "conv4"]
-    num_tasks: int
-    inner_steps: int
-    second_order: bool
-    learning_rate: float
-    shots: int
-    queries: int
-    ways: int
-    width: int
-    size: int
-
-
-def is_spread(workload: Workload) -> bool:
-    """Whether we spread the tasks over CPU devices: small products keep one core busy at most."""
-    return workload.model == "mlp" and workload.num_tasks > 1
+    name: str  # for the command line and the tables
+    model: Literal["mlp", "conv4"]  # on sines, or on images
+    num_tasks: int  # a meta-step
+    inner_steps: int  # of SGD on the whole support set
+    second_order: bool  # whether the meta-gradient is MAML's, or that of first-order MAML
+    learning_rate: float  # of the inner loop
+    shots: int  # support points of a sine, or support images of a class
+    queries: int  # query points of a sine, or query images of a class
+    ways: int  # classes in a task of images
+    width: int  # units of both hidden layers, or filters of each block
+    size: int  # height and width of an image
 
 
 def sine(num_tasks: int, inner_steps: int, *, second_order: bool = True, width: int = 40) -> Workload:
@@ -115,24 +97,10 @@ def draw_episodes(workload: Workload, images: np.ndarray, generator: np.random.G
 
 
 def save_problem(path: Path, weights: Weights, batches: Sequence[Tasks]) -> None:
-    """Writes initial weights, and the tasks of a few meta-steps, to one npz file."""
-    leaves = {
-        f"tasks {step} {part} {leaf}": batches[step][part][leaf]
-        for step in range(len(batches))
-        for part in (0, 1)
-        for leaf in (0, 1)
-    }
-    np.savez(path, **leaves, **{f"weights {name}": array for name, array in weights.items()})  # type: ignore[arg-type]
+    """Writes initial weights, and the tasks of a few meta-steps, for processes that have NumPy alone."""
+    path.write_bytes(pickle.dumps((dict(weights), list(batches))))
 
 
-def load_problem(path: Path) -> tuple[Weights, list[Tasks]]:
+def load_problem(path: str | Path) -> tuple[Weights, list[Tasks]]:
     """Reads what `save_problem` wrote."""
-    with np.load(path) as file:
-        arrays = dict(file)
-    weights = {name.removeprefix("weights "): array for name, array in arrays.items() if name.startswith("weights ")}
-    steps = sum(name.startswith("tasks ") for name in arrays) // 4
-
-    def batch(step: int, part: int) -> Batch:
-        return arrays[f"tasks {step} {part} 0"], arrays[f"tasks {step} {part} 1"]
-
-    return weights, [(batch(step, 0), batch(step, 1)) for step in range(steps)]
+    return pickle.loads(Path(path).read_bytes())

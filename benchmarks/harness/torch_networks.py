@@ -1,4 +1,4 @@
-"""The networks in PyTorch, as functions of a list of weights and as modules, and what all PyTorch peers share."""
+"""The networks in PyTorch, as functions of a list of weights and as modules, and the meta-gradient as written first."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -7,23 +7,20 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.peers.peer import Peer
-from benchmarks.peers.workloads import OUTER_LEARNING_RATE, Tasks, Weights, Workload, task_source
+from benchmarks.harness.workloads import Tasks, Weights, Workload
 
-Step = Callable[[Tasks], torch.Tensor]
-"""One meta-step on tasks that are tensors; it returns the mean query loss."""
-Loss = Callable[[Sequence[torch.Tensor], tuple[torch.Tensor, torch.Tensor]], torch.Tensor]
-"""`(weights, (inputs, targets)) -> loss` for one task."""
+Tensors = Sequence[torch.Tensor]
+Gradient = Callable[[Tensors, Tasks], tuple[torch.Tensor, list[torch.Tensor]]]
 
 
-def mlp(weights: Sequence[torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+def mlp(weights: Tensors, inputs: torch.Tensor) -> torch.Tensor:
     """The perceptron with ReLU, from the weight and bias of each layer."""
     for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
         inputs = functional.relu(functional.linear(inputs, weight, bias))
     return functional.linear(inputs, *weights[-2:])
 
 
-def conv4(weights: Sequence[torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+def conv4(weights: Tensors, images: torch.Tensor) -> torch.Tensor:
     """`jax_meta.models.Conv4`, from the kernel and bias of each block and the weight and bias of the linear layer."""
     for kernel, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
         images = functional.conv2d(images, kernel, padding=1)
@@ -105,11 +102,6 @@ def criterion(workload: Workload) -> Callable[[torch.Tensor, torch.Tensor], torc
     return functional.mse_loss if workload.model == "mlp" else functional.cross_entropy
 
 
-def adam(weights: Sequence[torch.Tensor] | Iterator[torch.Tensor]) -> torch.optim.Optimizer:
-    """The outer optimizer, fused: on small networks it takes a third of the default one's time."""
-    return torch.optim.Adam(weights, lr=OUTER_LEARNING_RATE, fused=True)
-
-
 def tasks_to_torch(tasks: Tasks, device: str) -> Tasks:
     """Tensors, with images as PyTorch has them: `[num_tasks, examples, channels, height, width]`."""
 
@@ -130,18 +122,26 @@ def one_by_one(tasks: Tasks) -> Iterator[Tasks]:
     )
 
 
-def torch_peer(workload: Workload, device: str, start: Callable[[], Step]) -> Peer:
-    """A peer that draws its tasks with NumPy; `start` returns a meta-step that begins at the given weights."""
-    draw, generator, running = task_source(workload), np.random.default_rng(0), start()
+def value_and_gradient(workload: Workload) -> Gradient:
+    """`(weights, tasks) -> (mean query loss, meta-gradient)`: `autograd.grad` with `create_graph`, task by task."""
+    forward, measure = mlp if workload.model == "mlp" else conv4, criterion(workload)
 
-    def losses(batches: Sequence[Tasks]) -> list[float]:
-        step = start()
-        return [float(step(tasks_to_torch(tasks, device))) for tasks in batches]
+    def loss(weights: Tensors, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        return measure(forward(weights, batch[0]), batch[1])
 
-    def run(num_steps: int) -> None:
-        for _ in range(num_steps):
-            running(tasks_to_torch(draw(generator), device))
-        if device == "cuda":
-            torch.cuda.synchronize()
+    def meta_gradient(weights: Tensors, tasks: Tasks) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        losses, totals = [], [torch.zeros_like(weight) for weight in weights]
+        for support, query in one_by_one(tasks):
+            adapted = list(weights)
+            for _ in range(workload.inner_steps):
+                slopes = torch.autograd.grad(loss(adapted, support), adapted, create_graph=workload.second_order)
+                adapted = [
+                    weight - workload.learning_rate * slope for weight, slope in zip(adapted, slopes, strict=True)
+                ]
+            query_loss = loss(adapted, query)
+            for total, slope in zip(totals, torch.autograd.grad(query_loss, weights), strict=True):
+                total += slope / workload.num_tasks
+            losses.append(query_loss.detach())
+        return torch.stack(losses).mean(), totals
 
-    return Peer(losses, run)
+    return meta_gradient
