@@ -11,6 +11,8 @@ import pytest
 
 from benchmarks.harness.processes import free_port
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 COUNTS = (1, 2, 4)
 

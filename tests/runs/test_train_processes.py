@@ -15,6 +15,8 @@ import jax_meta
 from benchmarks.harness.processes import free_port
 from tests.runs.training import first_state, train
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 STEPS = 40
 
