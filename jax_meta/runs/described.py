@@ -17,6 +17,8 @@ import optax
 from jax_meta.runs.program import Seen, array_digest, is_array, shorten
 
 MAX_ENTRIES, MAX_LENGTH = 300, 60
+MAX_BYTES = 2**30
+"""Of an array that is read to describe it: one in a program is in the program's digest anyway."""
 FOREIGN = ("jax", "jaxlib", "numpy", "flax")
 """Packages of whose functions the name is enough."""
 STRUCTURE = frozenset(["update", "update_fns", "update_fn", "tx", "func", "self", "loss"])
@@ -35,12 +37,15 @@ def described(functions: Mapping[str, Any], seen: Seen) -> dict[str, Any]:
     queue, known = deque(functions.items()), list[Any]()
     while queue and len(found) < MAX_ENTRIES:
         path, value = queue.popleft()
-        is_plain, text = plain(value, seen)
+        try:
+            is_plain, text = plain(value, seen)
+            name, parts = ("", {}) if is_plain else inside(value)
+        except Exception:  # whatever an object of the user's raises where it is looked into
+            is_plain, text = True, type(value).__qualname__
         if is_plain:
             add(found, path, text)
         elif not any(value is other for other in known):
             known.append(value)
-            name, parts = inside(value)
             if name not in ("", *names.setdefault(path, [])):
                 names[path].append(name)
             queue.extend((extend(path, key), part) for key, part in parts.items())
@@ -58,9 +63,10 @@ def plain(value: Any, seen: Seen) -> tuple[bool, Any]:
     if isinstance(value, str):
         return True, shortened(value)
     if is_array(value) and not isinstance(value, jax.core.Tracer):
-        is_number = value.ndim == 0 and value.dtype.kind in "biuf"
-        if is_number:
+        if value.ndim == 0 and value.dtype.kind in "biuf":
             return plain(np.asarray(value).item(), seen)
+        if value.nbytes > MAX_BYTES or value.dtype.kind == "O":
+            return True, {"array": f"{value.dtype}{list(value.shape)}"}
         array, _, digest = array_digest(value, seen).rpartition(" ")
         return True, {"array": array, "digest": digest}
     if isinstance(value, tuple) and not hasattr(value, "_fields"):

@@ -36,13 +36,14 @@ def locked(folder: Path) -> Iterator[None]:
                     f"{folder} is in use by process {content or 'of another machine'}: "
                     "wait for it, stop it, or choose another folder."
                 ) from error
+            except OSError as error:  # of a file system that has no locks
+                raise OSError(f"{folder} cannot be locked: {error.strerror}. Choose another folder.") from error
         if content and not content.isdecimal():
             raise ValueError(f"{folder / LOCK} is not the lock of a run: choose another folder.")
-        with explained(folder):
-            file.seek(0)
-            file.truncate()
-            file.write(str(os.getpid()))
-            file.flush()
+        with explained(folder):  # not by file.write, of which a full disk would keep a part for file.close to fail on
+            os.ftruncate(file.fileno(), 0)
+            os.lseek(file.fileno(), 0, os.SEEK_SET)
+            os.write(file.fileno(), str(os.getpid()).encode())
         yield
 
 

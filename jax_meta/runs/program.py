@@ -97,8 +97,10 @@ def kind(variable: Any) -> str:
 
 
 def is_array(value: Any) -> bool:
-    """Whether this is an array or a number of NumPy or JAX."""
-    return hasattr(value, "__array__") and isinstance(getattr(value, "shape", None), tuple)
+    """Whether this is an array or a number of NumPy or JAX, among whose constants there are arrays of its own."""
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return True
+    return type(value).__module__.startswith("jax.") and hasattr(value, "__array__") and hasattr(value, "dtype")
 
 
 def describe_array(array: Any) -> str:

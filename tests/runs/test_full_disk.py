@@ -6,7 +6,7 @@ import pytest
 from orbax.checkpoint import CheckpointManager
 
 import jax_meta
-from jax_meta.runs import failure, folder, records
+from jax_meta.runs import failure, folder, lock, records
 from jax_meta.runs.writing import explained
 from tests.runs.training import PROBLEM, bits, first_state, train
 
@@ -43,8 +43,8 @@ def fail(*arguments, **options):
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(folder, "write_whole"), (records, "write_whole"), (records, "line"), (records.os, "fsync")],
-    ids=["run.json", "records cut back", "record", "records synced"],
+    [(lock.os, "ftruncate"), (folder, "write_whole"), (records, "write_whole"), (records, "line"), (records.os, "fsync")],
+    ids=["lock", "run.json", "records cut back", "record", "records synced"],
 )
 def test_wherever_it_is_met_it_is_told_so(tmp_path, monkeypatch, module, name):
     if module is records:
