@@ -22,7 +22,7 @@ from jax_meta.algorithms.maml import fomaml, maml
 from jax_meta.algorithms.meta_sgd import MetaSGDParams, meta_sgd
 from jax_meta.algorithms.reptile import ReptileParams, carried_reptile, carry_state, interpolate, reptile
 from jax_meta.algorithms.transfer import transfer
-from jax_meta.base import LossFn, LossGradient, MetaLearner, Sampler, Task, TrainState
+from jax_meta.base import AdaptFn, GradientFn, LossFn, LossGradient, MetaLearner, Sampler, Task, TrainState
 from jax_meta.checks import check_finite
 from jax_meta.evaluation import Estimate, estimate, evaluate, learning_curves, transduction
 from jax_meta.inner import adapt, balanced, shuffled
@@ -39,7 +39,9 @@ from jax_meta.saved.files import LoadedModel, load_model, save_model
 __version__ = version("jax-metalearn")
 
 __all__ = [
+    "AdaptFn",
     "Estimate",
+    "GradientFn",
     "LoadedModel",
     "LossFn",
     "LossGradient",
@@ -87,3 +89,8 @@ __all__ = [
     "transduction",
     "transfer",
 ]
+
+
+def __dir__() -> list[str]:
+    """What tab completion offers: the public names, and no module of the library's own workings."""
+    return [*__all__, "__version__"]
