@@ -27,9 +27,10 @@ from jax_meta.checks import check_finite
 from jax_meta.evaluation import Estimate, estimate, evaluate, learning_curves, transduction
 from jax_meta.inner import adapt, balanced, shuffled
 from jax_meta.losses import classification, regression
+from jax_meta.meta_step import init, meta_gradient, next_tasks, train_step
 from jax_meta.networks import layers, models
 from jax_meta.networks.convolution import convolution
-from jax_meta.outer import fit, fit_tasks, init, meta_gradient, next_tasks, train_step
+from jax_meta.outer import fit, fit_tasks
 from jax_meta.runs.checkpoints import load_state
 from jax_meta.runs.compilation import cache_compilation
 from jax_meta.runs.loop import train

@@ -66,9 +66,9 @@ def check_opt_state(state: TrainState, optimizer: Any) -> None:
 
 def same_shapes(left: Any, right: Any) -> bool:
     """Whether two trees have one structure, and leaves of the same shapes."""
-    if jax.tree.structure(left) != jax.tree.structure(right):
-        return False
-    return all(jax.tree.leaves(jax.tree.map(lambda left, right: jnp.shape(left) == jnp.shape(right), left, right)))
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (left, right)]
+    shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (left, right)]
+    return structures[0] == structures[1] and shapes[0] == shapes[1]
 
 
 def check_params(params: Any) -> None:
@@ -79,15 +79,15 @@ def check_params(params: Any) -> None:
     """
     if "params" in getattr(params, "_fields", ()):
         raise TypeError(
-            f"the model's parameters are needed, got a {named(params)}: give its `.params` alone, and to each learner the "
-            "state that jax_meta.init makes for it."
+            f"the model's parameters are needed, got a {named(params)}: give its `.params` alone, and to each learner "
+            "the state that jax_meta.init makes for it."
         )
     others = [name for name in params if name != "params"] if isinstance(params, Mapping) and "params" in params else []
     if others:
         raise ValueError(
             f"besides params there are the collections {', '.join(map(str, others))}, which gradients would move, too. "
-            "jax_meta.layers.BatchNorm keeps no running averages; of other models give {'params': variables['params']}, "
-            "and let the loss's apply add the rest."
+            "jax_meta.layers.BatchNorm keeps no running averages; of other models give {'params': variables['params']} "
+            "alone, and let the loss's apply add the rest."
         )
     check_variables(params)
     for path, leaf in jax.tree.leaves_with_path(params):
@@ -108,9 +108,9 @@ def check_parameter(place: str, leaf: Any) -> None:
         raise TypeError(f"parameters must be arrays, got {leaf} at {place}: make them with jnp.asarray.")
     what = named(leaf) if dtype is None else describe(leaf)
     raise TypeError(
-        f"parameters must be arrays of floats, which gradients can move, got {what} at {place}. Split the rest off: of an "
-        "NNX model with graph, params, rest = nnx.split(model, nnx.Param, ...); of an Equinox one with params, rest = "
-        "eqx.partition(model, eqx.is_inexact_array)."
+        f"parameters must be arrays of floats, which gradients can move, got {what} at {place}. Split the rest off: of "
+        "an NNX model with graph, params, rest = nnx.split(model, nnx.Param, ...); of an Equinox one with "
+        "params, rest = eqx.partition(model, eqx.is_inexact_array)."
     )
 
 
@@ -135,8 +135,8 @@ def check_meta_params(meta_params: Any, kind: type, learner: str) -> None:
         raise TypeError("meta-parameters are needed, got a TrainState: give its `.params` alone.")
     if not isinstance(meta_params, kind):
         raise TypeError(
-            f"jax_meta.{learner} learns {kind.__name__}, got {named(meta_params)}: make them with learner.init(params), "
-            "or a state of them with jax_meta.init(learner, optimizer, params, key)."
+            f"jax_meta.{learner} learns {kind.__name__}, got {named(meta_params)}: make them with "
+            "learner.init(params), or a state of them with jax_meta.init(learner, optimizer, params, key)."
         )
 
 

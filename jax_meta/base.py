@@ -44,9 +44,9 @@ class Task(NamedTuple):
 class LossFn(Protocol):
     """`(params, batch, key) -> (loss, metrics)`: a scalar to minimise and scalars to report, the loss among them.
 
-    A loss without randomness ignores `key`. See `jax_meta.regression` and `jax_meta.classification`. Other than a scalar
-    float and a flat dict of scalars is refused while JAX traces; a metric may be a bool or an integer, and its mean over
-    tasks is a float.
+    A loss without randomness ignores `key`. See `jax_meta.regression` and `jax_meta.classification`. Other than a
+    scalar float and a flat dict of scalars is refused while JAX traces; a metric may be a bool or an integer, and its
+    mean over tasks is a float.
 
     Example:
         >>> import jax.numpy as jnp

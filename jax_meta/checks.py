@@ -111,7 +111,7 @@ def check_same_shape(predictions: jax.Array, targets: jax.Array) -> None:
 
 
 def check_reads_examples(apply: Callable[..., Any], params: Params, inputs: Any) -> None:
-    """Raises ValueError where a model reads inputs `[examples]` as the features of one example, as a dense layer does."""
+    """Raises ValueError where a model reads inputs `[examples]` as the features of one example, as dense layers do."""
     if getattr(inputs, "ndim", None) != 1:
         return
     more = jax.ShapeDtypeStruct((len(inputs) + 1,), inputs.dtype)

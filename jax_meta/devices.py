@@ -136,7 +136,7 @@ def check_mesh(mesh: Mesh) -> Mesh:
         )
     if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
         raise ValueError(
-            "mesh= leaves shardings to the compiler, and jax.set_mesh has set explicit axes: call this outside of it, or "
-            "set a mesh made with jax.make_mesh(..., axis_types=(jax.sharding.AxisType.Auto,) * number_of_axes)."
+            "mesh= leaves shardings to the compiler, and jax.set_mesh has set explicit axes: call this outside of it, "
+            "or set a mesh made with jax.make_mesh(..., axis_types=(jax.sharding.AxisType.Auto,) * number_of_axes)."
         )
     return Mesh(mesh.devices, mesh.axis_names)

@@ -147,7 +147,7 @@ def measure_steps(
 
 
 def check_losses(losses: jax.Array) -> None:
-    """Raises FloatingPointError for NaN before the first step, and warns of others; does nothing inside `jit` or `vmap`.
+    """Raises FloatingPointError for NaN before the first step, and warns of later ones; not inside `jit` or `vmap`.
 
     Args:
         losses: `[num_tasks, num_steps + 1]`.
@@ -166,8 +166,8 @@ def check_losses(losses: jax.Array) -> None:
     if bad.any():
         warnings.warn(
             f"the loss of {bad.any(axis=1).sum()} of {len(values)} tasks is NaN or infinite from inner step "
-            f"{bad.any(axis=0).argmax()} on, and what else is measured of them there means nothing: adaptation diverges, "
-            "so lower the inner learning rate, or look for NaN and for labels out of range in their support sets.",
+            f"{bad.any(axis=0).argmax()} on, and other metrics mean nothing there: adaptation diverges, so "
+            "lower the inner learning rate, or look for NaN and labels out of range in their support sets.",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -183,8 +183,8 @@ def transduction(apply: Apply) -> Measure:
         apply: `(params, images) -> logits`, `[examples, ways]`.
 
     Returns:
-        `(params, task, key) -> {"transductive": accuracy, "inductive": accuracy}`, each from 0 to 1, or NaN where a logit
-        is, for tasks whose support and query are `(images, labels)`.
+        `(params, task, key) -> {"transductive": accuracy, "inductive": accuracy}`, each from 0 to 1, or NaN where a
+        logit is, for tasks whose support and query are `(images, labels)`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jax_meta
@@ -225,8 +225,8 @@ def estimate(values: jax.Array | np.ndarray, *, axis: int = 0) -> Estimate:
     For 1,000 tasks t is 1.962, as good as the papers' 1.96; for five seeds it is 2.78.
 
     Args:
-        values: one value a task, or a seed, along `axis`; at least two. Bools, integers and floats of fewer bits are taken
-            in floats of at least 32.
+        values: one value a task, or a seed, along `axis`; at least two. Bools, integers and floats of fewer bits are
+            taken in floats of at least 32.
         axis: the axis to average over. Default: the first.
 
     Returns:

@@ -98,16 +98,16 @@ def adapt(
         mixed_mode: whether to differentiate the inner gradients in forward mode, with less memory and little or no more
             time, see `jax_meta.memory.mixed_mode_value_and_grad`. The result is the same where the loss has a true
             gradient, and is silently another where a `jax.custom_vjp` within it returns something else, as gradient
-            reversal, straight-through rounding or clipping in the backward pass do. It can then not be differentiated in
-            forward mode. Default: False.
+            reversal, straight-through rounding or clipping in the backward pass do. It can then not be differentiated
+            in forward mode. Default: False.
 
     Returns:
         The adapted parameters; with `observe`, the pair of those and the observations, leaves `[num_steps + 1, ...]`.
 
     Raises:
-        ValueError: if `num_steps` is negative, `batch_size` is not between 1 and the number of examples, there are none,
-            or `remat` is none of the four, or is "updates" without `mixed_mode`; if `params` have collections of Flax
-            besides `params`.
+        ValueError: if `num_steps` is negative, `batch_size` is not between 1 and the number of examples, there are
+            none, or `remat` is none of the four, or is "updates" without `mixed_mode`; if `params` have collections of
+            Flax besides `params`.
         TypeError: for arguments of another kind, such as a loss of other arguments, or parameters that are no floats.
 
     Example:
@@ -195,10 +195,11 @@ def check_second_derivative(optimizer: optax.GradientTransformation, params: Par
     """Raises ValueError if `num_steps` of the optimizer have no finite derivative where a gradient has a zero.
 
     A ReLU that is off gives exact zeros, and d√v/dv at 0 is infinite: plain `optax.adam` then turns MAML's gradient
-    into NaN. The optimizer is tried, for up to UNROLL_LIMIT steps, on two losses: of one the first unit of each leaf has
-    no gradient, of the other no parameter has. It is given few units a leaf unless it asks for more, while JAX traces,
-    so that a compiled meta-step does not pay for it. A traced learning rate cannot be tried.
+    into NaN. The optimizer is tried, for up to UNROLL_LIMIT steps, on two losses: of one the first unit of each leaf
+    has no gradient, of the other no parameter has. It is given few units a leaf unless it asks for more, while JAX
+    traces, so that a compiled meta-step does not pay for it. A traced learning rate cannot be tried.
     """
+    check_params(params)
     few = jax.tree.map(lambda leaf: np.ones([min(size, 2) for size in leaf.shape], leaf.dtype), params)
     with jax.disable_jit(False):  # it may be set, to step through a loss
         try:
@@ -211,8 +212,8 @@ def check_second_derivative(optimizer: optax.GradientTransformation, params: Par
                 raise ValueError(f"the inner optimizer's update cannot be differentiated: {FIRST_ORDER}.") from error
     if not finite:
         raise ValueError(
-            "the inner optimizer's update has no finite derivative where the gradient of a unit, or all of one task's, is "
-            "zero, so a second-order meta-gradient would be NaN. Give it a positive eps_root, as in "
+            "the inner optimizer's update has no finite derivative where the gradient of a unit, or all of one task's, "
+            "is zero, so a second-order meta-gradient would be NaN. Give it a positive eps_root, as in "
             "optax.adam(1e-3, eps_root=1e-8), clip with optax.clip instead of by a norm, use optax.sgd, or "
             f"{FIRST_ORDER}."
         )
@@ -222,7 +223,7 @@ FIRST_ORDER = "choose a learner that does not differentiate the inner loop: jax_
 
 
 def has_finite_slopes(optimizer: optax.GradientTransformation, ones: Params, num_steps: int) -> bool:
-    """Whether the derivative of the adapted parameters is finite; True where the optimizer closes over traced arrays."""
+    """Whether the derivative of the adapted parameters is finite; True where the optimizer holds traced arrays."""
 
     def live(leaf):
         units = leaf.shape[-1] if leaf.ndim and leaf.shape[-1] > 1 else leaf.size

@@ -62,8 +62,8 @@ def check_inner(loss_fn: Any, optimizer: Any, num_steps: int) -> CheckedLoss:
 def add_axes(error: Exception, batch: Batch) -> None:
     """Adds to an error how the arrays of a batch were read, since an axis too few shows only within the loss."""
     note = (
-        f"The loss was given a batch of one task, {', '.join(map(describe, jax.tree.leaves(batch)))}, where axis 0 counts "
-        "examples. jax_meta.adapt takes leaves [examples, ...], a batch of tasks [num_tasks, examples, ...], and "
+        f"The loss was given a batch of one task, {', '.join(map(describe, jax.tree.leaves(batch)))}, where axis 0 "
+        "counts examples. jax_meta.adapt takes leaves [examples, ...], a batch of tasks [num_tasks, examples, ...], "
         "jax_meta.fit_tasks [num_meta_steps, num_tasks, examples, ...]: add an axis that is missing with leaf[None]."
     )
     if note not in getattr(error, "__notes__", ()):
@@ -114,6 +114,7 @@ def check_gradient(returned: Any, meta_params: Params) -> tuple[Params, Metrics]
     if not same_shapes(gradient, meta_params):
         raise ValueError(
             "a learner's gradient must have the structure and shapes of the meta-parameters, "
-            f"{jax.tree.map(describe, meta_params)}, got {jax.tree.map(describe, gradient)}: is the state this learner's?"
+            f"{jax.tree.map(describe, meta_params)}, got {jax.tree.map(describe, gradient)}: return it as the "
+            "learner's init makes them, and give the learner its own state."
         )
     return gradient, check_metrics(metrics)

@@ -38,8 +38,8 @@ def anil(
         batch_size: examples in an inner step. Default: the whole support set.
         remat: what is computed again, for less memory, as in `jax_meta.adapt`: "none", "steps", "blocks" or, with
             `mixed_mode`, "updates". Default: "none".
-        mixed_mode: whether inner gradients are differentiated in forward mode, for less memory; not where the loss has a
-            gradient that is none, such as gradient reversal, see `jax_meta.adapt`. Default: False.
+        mixed_mode: whether inner gradients are differentiated in forward mode, for less memory; not where the loss
+            has a gradient that is none, such as gradient reversal, see `jax_meta.adapt`. Default: False.
 
     Returns:
         A `MetaLearner` that learns the model's parameters. Its metrics are the query's, after adaptation.

@@ -156,9 +156,8 @@ def carry_state(optimizer: optax.GradientTransformation) -> optax.GradientTransf
         optimizer: the outer optimizer, any optax transformation, such as `optax.sgd(ε)`.
 
     Returns:
-        An optax transformation of `ReptileParams`. Wrapped in another, as in `optax.apply_if_finite(carry_state(...), 5)`,
-        it stays one; whatever changes gradients, such as a clip, belongs into `optimizer`, where it does not reach the
-        inner state.
+        An optax transformation of `ReptileParams`. It may be wrapped, as in `optax.apply_if_finite`; what changes
+        gradients, such as a clip, belongs into `optimizer`, where it does not reach the inner state.
 
     Raises:
         TypeError: for an optimizer that is none; from `init`, for parameters that are no `ReptileParams`.
@@ -176,8 +175,8 @@ def carry_state(optimizer: optax.GradientTransformation) -> optax.GradientTransf
     def init(meta_params):
         if not isinstance(meta_params, ReptileParams):
             raise TypeError(
-                f"carry_state is for jax_meta.carried_reptile, which learns ReptileParams, got {named(meta_params)}: give "
-                "other learners the optimizer itself."
+                f"carry_state is for jax_meta.carried_reptile, which learns ReptileParams, got {named(meta_params)}: "
+                "give other learners the optimizer itself."
             )
         return CarriedState(optimizer.init(meta_params.params))
 
@@ -192,14 +191,14 @@ def carry_state(optimizer: optax.GradientTransformation) -> optax.GradientTransf
 
 
 def check_carried(meta_params: Params, opt_state: PyTree) -> None:
-    """Raises ValueError if meta-parameters hold an inner state that the outer optimizer would not follow all the way."""
+    """Raises ValueError if meta-parameters hold an inner state that the outer optimizer does not follow all the way."""
     if not isinstance(meta_params, ReptileParams):
         return
     nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, CarriedState))
     if not any(isinstance(node, CarriedState) for node in nodes):
         raise ValueError(
-            "carried_reptile's outer optimizer must follow the inner optimizer's state all the way, and not by steps of "
-            "its own: give jax_meta.carry_state(optimizer) to jax_meta.init and to what trains."
+            "carried_reptile's outer optimizer must follow the inner optimizer's state all the way, and not by steps "
+            "of its own: give jax_meta.carry_state(optimizer) to jax_meta.init and to what trains."
         )
 
 

@@ -150,7 +150,7 @@ def check_task(task: dict[str, np.ndarray], loaded: LoadedModel) -> None:
 
 
 def remedy(given: tuple[int, ...], shape: tuple[int, ...]) -> str:
-    """What makes inputs of one shape those of another: channels are moved, since a reshape would scramble the images."""
+    """What makes inputs of one shape those of another: channels are moved, since a reshape would scramble images."""
     if len(shape) == 3 and given[1:] == (shape[2], *shape[:2]):
         return "move the channels last with numpy.moveaxis(array, 1, -1)"
     if math.prod(given[1:]) == math.prod(shape):

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import jax_meta
-from jax_meta.outer import step_keys
+from jax_meta.meta_step import step_keys
 from tests.learners import LEARNERS, NUM_STEPS, STEP_SIZE, assert_close, assert_equal, first_task, quadratics, sines
 
 KEY = jax.random.key(7)
