@@ -201,8 +201,8 @@ def transduction(apply: Apply) -> Measure:
             return apply(params, jnp.concatenate([known, image[None]]))[-1]
 
         def accuracy(logits):
-            correct = jnp.where(jnp.isnan(logits).any(axis=-1), jnp.nan, logits.argmax(axis=-1) == labels)
-            return correct.mean()
+            correct = (logits.argmax(axis=-1) == labels).astype(jnp.float32)
+            return jnp.where(jnp.isnan(logits).any(axis=-1), jnp.nan, correct).mean()
 
         return {
             "transductive": accuracy(apply(params, images)),
