@@ -11,8 +11,8 @@ import jax
 import optax
 
 from jax_meta.base import LossFn, LossGradient, MetaLearner, Params
-from jax_meta.checks import check_num_steps
 from jax_meta.inner import adapt, check_second_derivative
+from jax_meta.loss_checks import check_inner
 from jax_meta.memory import Remat
 
 
@@ -40,15 +40,25 @@ def anil(
         batch_size: examples in an inner step. Default: the whole support set.
         remat: what is computed again, for less memory, as in `jax_meta.adapt`: "none", "steps", "blocks" or, with
             `mixed_mode`, "updates". Default: "none".
-        mixed_mode: whether inner gradients are differentiated in forward mode, for less memory. Default: False.
+        mixed_mode: whether inner gradients are differentiated in forward mode, for less memory; not where the loss
+            has a gradient that is none, such as gradient reversal, see `jax_meta.adapt`. Default: False.
 
     Returns:
         A `MetaLearner` that learns the model's parameters. Its metrics are the query's, after adaptation.
 
     Raises:
         ValueError: as `jax_meta.maml` does, and while tracing, if `is_head` selects nothing.
+        TypeError: for a loss or an optimizer that is none.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, optax
+        >>> loss_fn = jax_meta.regression(lambda params, inputs: params["head"] * params["body"] * inputs)
+        >>> learner = jax_meta.anil(loss_fn, optax.sgd(0.1), is_head=lambda path: path == "head", num_steps=1)
+        >>> params, line = {"body": jnp.ones(()), "head": jnp.ones(())}, (jnp.ones((2, 1)), 3 * jnp.ones((2, 1)))
+        >>> adapted = learner.adapt(params, line, jax.random.key(0))
+        >>> assert adapted["body"] == params["body"] and adapted["head"] > params["head"]
     """
-    check_num_steps(num_steps)
+    loss_fn = check_inner(loss_fn, optimizer, num_steps)
 
     def inner(params, batch, key, *, num_steps=num_steps, observe=None):
         def head_loss(head, batch, key):

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import math
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -169,13 +170,24 @@ def check_task(task: dict[str, np.ndarray], loaded: LoadedModel) -> None:
             raise ValueError(f"{name} is {list(array.shape)}, without examples: its first axis counts them.")
         if name.endswith("_inputs") and array.shape[1:] != shape:
             wanted = f"[{', '.join(map(str, ('examples', *shape)))}]"
-            raise ValueError(f"{name} is {list(array.shape)} and the model takes {wanted}: reshape it.")
+            raise ValueError(
+                f"{name} is {list(array.shape)} and the model takes {wanted}: {remedy(array.shape, shape)}."
+            )
     for name in sets_with_targets(task):
         inputs, targets = task[f"{name}_inputs"], task[f"{name}_targets"]
         if len(targets) != len(inputs):
             raise ValueError(f"{name} has {len(inputs)} inputs and {len(targets)} targets: give one for each input.")
         if loaded.settings["loss"] == "classification":
             check_label_range(f"{name}_targets", targets, loaded.settings["model"])
+
+
+def remedy(given: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """What makes inputs of one shape those of another: channels are moved, since a reshape would scramble images."""
+    if len(shape) == 3 and given[1:] == (shape[2], *shape[:2]):
+        return "move the channels last with numpy.moveaxis(array, 1, -1)"
+    if math.prod(given[1:]) == math.prod(shape):
+        return "bring its axes into that order with numpy.moveaxis, or reshape it where they are only joined or split"
+    return "give it inputs of that shape"
 
 
 def check_label_range(name: str, labels: np.ndarray, model: Settings) -> None:

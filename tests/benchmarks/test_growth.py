@@ -9,7 +9,7 @@ import jax_meta
 from benchmarks.growth import __main__ as growth
 from benchmarks.growth import results, scaling, split, trace
 from benchmarks.growth.scaling import Setting
-from jax_meta.outer import step_keys
+from jax_meta.meta_step import step_keys
 from jax_meta.tasks import sinusoid
 
 SMALL = Setting(tasks=2, inner_steps=1, shots=3, width=4)
