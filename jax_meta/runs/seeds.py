@@ -5,7 +5,7 @@ import numpy as np
 import optax
 
 from jax_meta.base import MetaLearner, Metrics, Sampler, TrainState
-from jax_meta.checks import leading_size
+from jax_meta.checks import leading_sizes
 from jax_meta.outer import fit_unchecked
 
 
@@ -19,7 +19,7 @@ def check_seeds(state: TrainState) -> None:
             f"the state's step is {steps.tolist()}, and must be one number, or one for each seed, all equal: make the "
             "states of many seeds with jax.vmap of jax_meta.init over their parameters and keys."
         )
-    leading_size(state, "the state", "seeds")
+    leading_sizes(state, "the state", "seeds")
 
 
 def fit_seeds(

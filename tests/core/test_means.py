@@ -25,7 +25,7 @@ def linear(params, task, key):
     return (params * task.query).sum(), {}
 
 
-OF_LOSS = MetaLearner(lambda params: params, jax_meta.adapt, LossGradient(linear))
+OF_LOSS = MetaLearner(lambda params: params, lambda params, support, key, **options: params, LossGradient(linear))
 OF_TASKS = OF_LOSS._replace(gradient=lambda *inputs: OF_LOSS.gradient(*inputs))
 LEARNERS = {"of the loss": OF_LOSS, "of each task": OF_TASKS}
 
@@ -47,7 +47,7 @@ def counted(params, batch, key):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_mean_of_bools_and_integers_is_a_float(way):
-    """One of four tasks is right: 0.25, where a bool would be True; 2, 3, 3, 3 are 2.75, where an integer would be 2."""
+    """One of four tasks is right: 0.25, where a bool would be True; 2, 3, 3, 3 are 2.75, where an integer is 2."""
     learner = jax_meta.reptile(counted, SGD, num_steps=0)
     tasks = Task(*[jnp.arange(4.0)[:, None]] * 2)
     expected = {"bool": 0.25, "int": 2.75, "float": 3.5, "number": 1.0}

@@ -15,7 +15,7 @@ import jax_meta
 from jax_meta import sampling
 from jax_meta.sampling import Blocks, check_sampler, follow, in_blocks, steps_ahead
 from jax_meta.tasks import sinusoid
-from tests.tasks.numbers import KEY, NUM_TASKS, OUTER, as_task, distance, start
+from tests.tasks.numbers import KEY, LEARNER, NUM_TASKS, OUTER, as_task, distance, start
 
 ROWS = np.random.default_rng(0).normal(size=(20, 3, 1))
 
@@ -203,7 +203,7 @@ def test_the_errors_of_tracing_name_host_tasks():
 
 def test_what_is_no_function_is_refused():
     with pytest.raises(TypeError, match=r"got a list.*jax_meta\.host_tasks"):
-        jax_meta.fit(None, None, [by_key(KEY, 2)], None, num_meta_steps=1)
+        jax_meta.fit(LEARNER, OUTER, [by_key(KEY, 2)], start(), num_meta_steps=1)
 
 
 def test_follow_tells_which_outputs_depend_and_the_room_they_take():
