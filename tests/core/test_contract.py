@@ -5,6 +5,7 @@ from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -72,6 +73,27 @@ def outer(learner):
     return outer_for(learner, PROBLEM.params, OUTER)
 
 
+@pytest.fixture(scope="module")
+def in_single_precision(build):
+    """Meta-parameters of a ReLU network, their gradient and metrics."""
+    learner = build(SINES.loss_fn)
+    params, tasks = optax.tree.cast((SINES.params, SINE_TASKS), jnp.float32)
+    meta_params = learner.init(params)
+    return meta_params, *jax.jit(partial(jax_meta.meta_gradient, learner))(meta_params, tasks, KEY)
+
+
+@pytest.fixture(scope="module")
+def adaptations(learner):
+    """`(meta_params, key) -> ` the model and what was observed on the way, the model after no steps, and unobserved."""
+
+    @jax.jit
+    def run(meta_params, key):
+        observed = learner.adapt(meta_params, TASK.support, key, observe=lambda params: params)
+        return observed, *(learner.adapt(meta_params, TASK.support, key, num_steps=steps) for steps in (0, NUM_STEPS))
+
+    return run
+
+
 def start(learner, key=KEY):
     return jax_meta.init(learner, outer(learner), PROBLEM.params, key)
 
@@ -102,21 +124,22 @@ def test_argument_names(learner):
     assert positional(learner.gradient)[1:] in (["task", "key"], ["args", "kwargs"])
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-def test_gradient_has_the_types_of_the_meta_parameters(build, dtype):
-    params, tasks = optax.tree.cast((SINES.params, SINE_TASKS), dtype)
-    learner = build(SINES.loss_fn)
-    meta_params = learner.init(params)
-    gradient, metrics = jax.eval_shape(partial(jax_meta.meta_gradient, learner), meta_params, tasks, KEY)
+def assert_types(meta_params, gradient, metrics, dtype):
     assert jax.tree.map(jax.typeof, gradient) == jax.tree.map(jax.typeof, meta_params)
     assert metrics["loss"].dtype == dtype
 
 
-def test_gradient_is_finite_with_a_relu_network_in_single_precision(build):
+def test_gradient_has_the_types_of_the_meta_parameters(build, in_single_precision):
     learner = build(SINES.loss_fn)
-    meta_params, tasks = optax.tree.cast((learner.init(SINES.params), SINE_TASKS), jnp.float32)
-    gradient, metrics = jax.jit(partial(jax_meta.meta_gradient, learner))(meta_params, tasks, KEY)
-    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((gradient, metrics)))
+    meta_params = learner.init(SINES.params)
+    double = jax.eval_shape(partial(jax_meta.meta_gradient, learner), meta_params, SINE_TASKS, KEY)
+    assert_types(meta_params, *double, jnp.float64)
+    assert_types(*in_single_precision, jnp.float32)
+
+
+def test_gradient_is_finite_with_a_relu_network_in_single_precision(in_single_precision):
+    _, gradient, metrics = in_single_precision
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((gradient, metrics)))
     assert optax.tree.norm(gradient) > 0
 
 
@@ -160,20 +183,19 @@ def test_fit_is_compiled_once(learner, traces):
     assert len(traces) == first > 0
 
 
-def test_observations_start_before_the_first_step_and_end_after_the_last(learner, meta_params):
-    adapted, observed = learner.adapt(meta_params, TASK.support, KEY, observe=lambda params: params)
-    unadapted = learner.adapt(meta_params, TASK.support, KEY, num_steps=0)
+def test_observations_start_before_the_first_step_and_end_after_the_last(adaptations, meta_params):
+    (adapted, observed), unadapted, unobserved = adaptations(meta_params, KEY)
     assert_close(unadapted, PROBLEM.params)
     assert_close(jax.tree.map(lambda leaf: leaf[0], observed), unadapted)
     assert_close(jax.tree.map(lambda leaf: leaf[-1], observed), adapted)
-    assert_close(adapted, learner.adapt(meta_params, TASK.support, KEY))
+    assert_close(adapted, unobserved)
     assert {len(leaf) for leaf in jax.tree.leaves(observed)} == {NUM_STEPS + 1}
 
 
-def test_evaluation_ends_with_the_loss_of_the_adapted_model(learner, meta_params):
-    curves = jax_meta.evaluate(learner, PROBLEM.loss_fn, meta_params, TASKS, KEY, num_steps=2)
+def test_evaluation_ends_with_the_loss_of_the_adapted_model(learner, meta_params, adaptations):
+    curves = jax_meta.evaluate(learner, PROBLEM.loss_fn, meta_params, TASKS, KEY, num_steps=NUM_STEPS)
     adapt_key, loss_key = jax.random.split(jax.random.split(KEY, 4)[0])
-    adapted = learner.adapt(meta_params, TASK.support, adapt_key, num_steps=2)
+    *_, adapted = adaptations(meta_params, adapt_key)
     assert curves["loss"].shape == (4, 3)
     assert_close(curves["loss"][0, 0], PROBLEM.loss_fn(PROBLEM.params, TASK.query, loss_key)[0])
     assert_close(curves["loss"][0, -1], PROBLEM.loss_fn(adapted, TASK.query, loss_key)[0])
