@@ -159,6 +159,12 @@ def test_vmap_equals_loop(learner, meta_params, compiled):
     assert_close(jax.tree.map(lambda *leaves: sum(leaves) / 4, *single), compiled)
 
 
+def test_strict_dtype_promotion_changes_nothing(learner, meta_params, compiled):
+    with jax.numpy_dtype_promotion("strict"):
+        strict = jax.jit(partial(jax_meta.meta_gradient, learner, task_batch_size=2))(meta_params, TASKS, KEY)
+    assert_close(strict, compiled)
+
+
 def test_task_batch_size_changes_nothing(learner, meta_params, compiled):
     split = jax.jit(partial(jax_meta.meta_gradient, learner, task_batch_size=2))
     assert_close(split(meta_params, TASKS, KEY), compiled)

@@ -8,6 +8,7 @@ import pytest
 
 import jax_meta
 from jax_meta import Task, transduction
+from tests.learners import assert_equal
 
 KEY = jax.random.key(0)
 STEP_SIZE = 0.1
@@ -50,6 +51,56 @@ def test_no_steps_measure_the_initialization():
     assert curves["loss"].shape == (4, 1)
     losses = [distance(1.0, jax.tree.map(lambda leaf, i=i: leaf[i], tasks.query), KEY)[0] for i in range(4)]
     np.testing.assert_allclose(curves["loss"][:, 0], losses, rtol=1e-12)
+
+
+def cross_entropy(tasks):
+    """Learner, loss and parameters of a classifier of two classes."""
+    loss_fn = jax_meta.classification(lambda params, inputs: inputs @ params)
+    return jax_meta.maml(loss_fn, optax.sgd(STEP_SIZE), num_steps=1), loss_fn, jnp.eye(2), tasks, KEY
+
+
+def labelled(support, query):
+    inputs = jnp.ones((3, 2, 2))
+    return Task((inputs, jnp.full((3, 2), 1).at[1, 0].set(support)), (inputs, jnp.full((3, 2), 1).at[1, 0].set(query)))
+
+
+def test_labels_that_make_nan_before_the_first_step_are_an_error():
+    with pytest.raises(FloatingPointError, match=r"1 of 3 tasks is NaN before the first inner step, of task 1.*labels"):
+        jax_meta.evaluate(*cross_entropy(labelled(1, 7)), num_steps=2)
+
+
+def test_parameters_that_are_nan_are_an_error():
+    with pytest.raises(FloatingPointError, match=r"4 of 4 tasks is NaN.*meta-parameters"):
+        jax_meta.evaluate(LEARNER, distance, jnp.array(jnp.nan), random_tasks(4), KEY, num_steps=1)
+
+
+def test_labels_that_make_nan_of_the_first_step_are_told():
+    """The accuracy would be that of the first class, which every row of NaN is taken for."""
+    with pytest.warns(
+        RuntimeWarning, match=r"1 of 3 tasks is NaN or infinite from inner step 1 on.*labels out of range"
+    ):
+        curves = jax_meta.evaluate(*cross_entropy(labelled(7, 1)), num_steps=2)
+    assert_equal(jnp.isfinite(curves["loss"]).all(axis=1), [True, False, True])
+
+
+def test_a_learner_that_diverges_is_measured_to_the_end_and_told():
+    """θ grows by 1e100 a step, and its square leaves double precision at the second."""
+    learner = jax_meta.maml(distance, optax.sgd(-5e99), num_steps=1)
+    with pytest.warns(RuntimeWarning, match=r"3 of 3 tasks is NaN or infinite from inner step 2 on.*diverges"):
+        curves = jax_meta.evaluate(learner, distance, jnp.array(2.0), random_tasks(3), KEY, num_steps=4)
+    assert jnp.isfinite(curves["loss"][:, :2]).all()
+
+
+def test_what_is_traced_is_returned_as_it_is():
+    learner = jax_meta.maml(distance, optax.sgd(-5e99), num_steps=1)
+    measure = jax.jit(lambda start: jax_meta.evaluate(learner, distance, start, random_tasks(3), KEY, num_steps=4))
+    assert not jnp.isfinite(measure(jnp.array(2.0))["loss"][:, 2:]).any()
+
+
+def test_accuracies_of_nan_are_nan():
+    task = Task((jnp.eye(2), jnp.arange(2)), (jnp.eye(2), jnp.zeros(2, int)))
+    accuracies = transduction(lambda params, images: images @ params)(jnp.full((2, 2), jnp.nan), task, KEY)
+    assert all(jnp.isnan(accuracy) for accuracy in accuracies.values())
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])

@@ -22,7 +22,7 @@ NUM_TASKS = 1024
 
 def linear(params, task, key):
     """The loss θ x, whose gradient is the x of the task."""
-    return (params * task.query).sum(), {}
+    return (params * task.query[0]).sum(), {}
 
 
 OF_LOSS = MetaLearner(lambda params: params, lambda params, support, key, **options: params, LossGradient(linear))
@@ -69,7 +69,7 @@ def test_the_mean_of_one_task_is_a_float():
 @pytest.mark.parametrize("learner", LEARNERS)
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_many_tasks_in_half_precision(dtype, learner, way):
-    """In bfloat16 a sum of ones stops at 256; in float16 2⁻²⁰ / 1,024 is 0, and 100 · 1,024 infinite."""
+    """In bfloat16 a sum of ones stops at 256; in float16 2⁻²⁰ in 1,024 is 0, and 100 in all infinite."""
     values = (1.0, 2.0**-20, 100.0)
     gradient, _ = meta_gradient(LEARNERS[learner], jnp.ones(3, dtype), same_tasks(values, dtype), **WAYS[way])
     assert gradient.dtype == dtype

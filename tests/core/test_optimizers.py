@@ -75,8 +75,10 @@ def gradients(optimizer, num_steps=NUM_STEPS):
 
     @jax.jit
     def compute(params):
-        second_order = [jax.grad(query_loss)(start) for start in (params, ALL_OFF)]
-        return second_order, [learner.gradient(params, TASK, KEY)[0] for learner in first_order]
+        starts = jax.tree.map(lambda *leaves: jnp.stack(leaves), params, ALL_OFF)
+        return jax.lax.map(jax.grad(query_loss), starts), [
+            learner.gradient(params, TASK, KEY)[0] for learner in first_order
+        ]
 
     return compute(PARAMS)
 
