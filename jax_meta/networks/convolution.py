@@ -41,6 +41,11 @@ def convolution(
 
     Raises:
         ValueError: if the shapes or dtypes do not fit together.
+
+    Example:
+        >>> import jax.numpy as jnp, jax_meta
+        >>> image, sum_of_nine = jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1))
+        >>> assert jax_meta.convolution(image, sum_of_nine, padding="VALID").item() == 9
     """
     if images.ndim != 4 or kernel.ndim != 4 or images.shape[3] != kernel.shape[2] or images.dtype != kernel.dtype:
         raise ValueError(
@@ -57,15 +62,6 @@ def convolution(
     return form("outputs", {"images": images[None], "kernel": kernel[None]}, geometry)[0]
 
 
-def shape_of(wanted: str, shapes: dict[str, tuple[int, ...]], geometry: Geometry) -> tuple[int, ...]:
-    """The shape of what is wanted, from the shapes of the other two."""
-    if wanted == "outputs":
-        return (*shapes["images"][:2], *geometry.outputs, shapes["kernel"][-1])
-    if wanted == "images":
-        return (*shapes["outputs"][:2], *geometry.image, shapes["kernel"][-2])
-    return (shapes["images"][0], *geometry.kernel, shapes["images"][-1], shapes["outputs"][-1])
-
-
 def on_any_platform(left: jax.Array, right: jax.Array, *, wanted: str, geometry: Geometry) -> jax.Array:
     """`jax.lax`'s own convolution, grouped by task."""
     return jax.vmap(partial(convolution_cpu.BY_XLA[wanted], geometry=geometry, row_step=1))(left, right)
@@ -80,4 +76,4 @@ def on_cpu(left: jax.Array, right: jax.Array, *, wanted: str, geometry: Geometry
     return jnp.stack([one(left[task], right[task]) for task in range(tasks)])
 
 
-form = make_form("convolution", ROLES, shape_of, on_any_platform=on_any_platform, on_cpu=on_cpu)
+form = make_form("convolution", ROLES, on_any_platform=on_any_platform, on_cpu=on_cpu)

@@ -35,15 +35,6 @@ def dense(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
     return form("outputs", {"inputs": inputs[None], "kernel": kernel[None]}, None)[0]
 
 
-def shape_of(wanted: str, shapes: dict[str, tuple[int, ...]], geometry: None) -> tuple[int, ...]:
-    """The shape of what is wanted, from the shapes of the other two."""
-    del geometry
-    if wanted == "kernel":
-        return (shapes["inputs"][0], shapes["inputs"][-1], shapes["outputs"][-1])
-    known, axis = ("inputs", -1) if wanted == "outputs" else ("outputs", -2)
-    return (*shapes[known][:2], shapes["kernel"][axis])
-
-
 def on_any_platform(left: jax.Array, right: jax.Array, *, wanted: str, geometry: None) -> jax.Array:
     """A matrix product, batched by task unless there is one alone."""
     del geometry
@@ -59,4 +50,4 @@ def on_cpu(left: jax.Array, right: jax.Array, *, wanted: str, geometry: None) ->
     return on_any_platform(left, right, wanted=wanted, geometry=geometry)
 
 
-form = make_form("dense", ROLES, shape_of, on_any_platform=on_any_platform, on_cpu=on_cpu)
+form = make_form("dense", ROLES, on_any_platform=on_any_platform, on_cpu=on_cpu)

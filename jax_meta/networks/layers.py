@@ -11,6 +11,8 @@ import numpy as np
 from jax_meta.networks.convolution import convolution
 from jax_meta.networks.dense import dense
 
+__all__ = ["BatchNorm", "Convolution", "Dense", "batch_statistics", "max_pool"]
+
 WINDOW_POSITIONS = np.arange(4, dtype=np.int8).reshape(2, 1, 2, 1)
 
 
@@ -25,6 +27,15 @@ class Convolution(nn.Module):
         use_bias: whether to add a bias, which starts at zero. Default: True.
         kernel_init: Flax's own default, truncated normal with variance 1 / fan_in.
         param_dtype: of the parameters. Default: float32; images of another dtype are promoted as in `flax.linen.Conv`.
+
+    Raises:
+        ValueError: if the images are not `[examples, height, width, channels]`, or smaller than the kernel.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta
+        >>> layer, images = jax_meta.layers.Convolution(8, strides=2), jnp.ones((3, 28, 28, 1))
+        >>> outputs, params = jax.eval_shape(layer.init_with_output, jax.random.key(0), images)
+        >>> assert outputs.shape == (3, 14, 14, 8) and params["params"]["kernel"].shape == (3, 3, 1, 8)
     """
 
     features: int
@@ -56,6 +67,15 @@ class Dense(nn.Module):
         kernel_init: Flax's own default, truncated normal with variance 1 / fan_in.
         bias_init: zeros by default.
         param_dtype: of the parameters. Default: float32; inputs of another dtype are promoted as in `flax.linen.Dense`.
+
+    Raises:
+        ValueError: if the inputs are not `[examples, inputs]`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta
+        >>> layer, inputs = jax_meta.layers.Dense(5), jnp.ones((3, 4))
+        >>> outputs, params = jax.eval_shape(layer.init_with_output, jax.random.key(0), inputs)
+        >>> assert outputs.shape == (3, 5) and params["params"]["kernel"].shape == (4, 5)
     """
 
     features: int
@@ -76,11 +96,18 @@ class BatchNorm(nn.Module):
     """Normalises each feature by the mean and variance of the batch at hand, then adds a learned bias.
 
     It carries no running averages, in training or at test, so that parameters are the only state. A query set that is
-    classified whole is thus classified transductively: each prediction depends on the other queries.
+    classified whole is thus classified transductively: each prediction depends on the other queries. Statistics are
+    taken in float32 at least; outputs have the dtype of inputs and parameters.
 
     Attributes:
         use_scale: whether to multiply by a learned scale, too. Default: False, as the MAML code does it.
         epsilon: added to the variance. Default: 1e-5.
+
+    Example:
+        >>> import jax.numpy as jnp, jax_meta
+        >>> params = {"params": {"bias": jnp.zeros(1)}}
+        >>> outputs = jax_meta.layers.BatchNorm().apply(params, jnp.array([[3.0], [7.0]]))
+        >>> assert jnp.allclose(outputs, jnp.array([[-1.0], [1.0]]), atol=1e-4)
     """
 
     use_scale: bool = False
@@ -90,27 +117,56 @@ class BatchNorm(nn.Module):
     def __call__(self, inputs: jax.Array, statistics: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
         """`[examples, ..., features]` to the same; `statistics` are by default `batch_statistics(inputs)`."""
         mean, variance = batch_statistics(inputs) if statistics is None else statistics
-        factor = jax.lax.rsqrt(variance + self.epsilon)
-        if self.use_scale:
-            factor *= self.param("scale", nn.initializers.ones, mean.shape, inputs.dtype)
+        scale = self.param("scale", nn.initializers.ones, mean.shape, inputs.dtype) if self.use_scale else None
         bias = self.param("bias", nn.initializers.zeros, mean.shape, inputs.dtype)
+        dtype = jnp.result_type(*(leaf for leaf in (inputs, scale, bias) if leaf is not None))
+        wide = max(dtype, mean.dtype, key=lambda dtype: dtype.itemsize)
+        inputs, mean, variance, scale, bias = nn.dtypes.promote_dtype(inputs, mean, variance, scale, bias, dtype=wide)
+        factor = jax.lax.rsqrt(variance + self.epsilon)
+        if scale is not None:
+            factor *= scale
         lead = (1,) * (inputs.ndim - 1)
-        return (inputs - mean.reshape(*lead, -1)) * factor.reshape(*lead, -1) + bias.reshape(*lead, -1)
+        outputs = (inputs - mean.reshape(*lead, -1)) * factor.reshape(*lead, -1) + bias.reshape(*lead, -1)
+        return outputs.astype(dtype)
 
 
 def batch_statistics(inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and variance of each feature, `[features]`, over all other axes of `[examples, ..., features]`."""
+    """Mean and variance of each feature over all other axes.
+
+    Args:
+        inputs: `[examples, ..., features]`.
+
+    Returns:
+        The two, each `[features]`, in the dtype of the inputs, or in float32 where that is narrower.
+
+    Example:
+        >>> import jax.numpy as jnp, jax_meta
+        >>> mean, variance = jax_meta.layers.batch_statistics(jnp.array([[1.0], [3.0]]))
+        >>> assert mean == 2 and variance == 1
+    """
     axes = tuple(range(inputs.ndim - 1))
-    mean = inputs.mean(axes)
-    return mean, jnp.maximum((inputs**2).mean(axes) - mean**2, 0)  # one pass over memory, as in flax.linen.BatchNorm
+    wide = inputs.astype(jnp.float32) if inputs.dtype.itemsize < 4 else inputs
+    mean = wide.mean(axes)
+    return mean, jnp.maximum((wide**2).mean(axes) - mean**2, 0)  # one pass over memory, as in flax.linen.BatchNorm
 
 
 @jax.custom_jvp
 def max_pool(images: jax.Array) -> jax.Array:
     """The maximum of each 2 by 2 window; an odd last row or column is dropped, as "VALID" padding does.
 
-    `[examples, height, width, channels]` to `[examples, height // 2, width // 2, channels]`. Where values tie, the
-    derivative is that of the first, as for `flax.linen.max_pool`, whose second derivative is far slower on CPU.
+    Where values tie, the derivative is that of the first, as for `flax.linen.max_pool`, whose second derivative is far
+    slower on CPU.
+
+    Args:
+        images: `[examples, height, width, channels]`.
+
+    Returns:
+        `[examples, height // 2, width // 2, channels]`.
+
+    Example:
+        >>> import jax.numpy as jnp, jax_meta
+        >>> image = jnp.array([[1.0, 2.0], [4.0, 3.0]]).reshape(1, 2, 2, 1)
+        >>> assert jax_meta.layers.max_pool(image).item() == 4
     """
     return windows(images).max((2, 4))
 
@@ -119,11 +175,22 @@ def max_pool(images: jax.Array) -> jax.Array:
 def max_pool_jvp(primals, tangents):
     """The tangent of each window's first maximum."""
     ((images,), (tangent,)) = primals, tangents
-    window, largest = windows(images), max_pool(images)
-    is_first = [window[:, :, row, :, column] == largest for row in (0, 1) for column in (0, 1)]
-    position = jnp.where(is_first[0], 0, jnp.where(is_first[1], 1, jnp.where(is_first[2], 2, 3))).astype(jnp.int8)
-    chosen = position[:, :, None, :, None] == WINDOW_POSITIONS[None, None]
-    return largest, jnp.where(chosen, windows(tangent), 0).sum((2, 4))
+    chosen = first_maximum(windows(images))[:, :, None, :, None] == WINDOW_POSITIONS[None, None]
+    return max_pool(images), jnp.where(chosen, windows(tangent), 0).sum((2, 4))
+
+
+def first_maximum(window: jax.Array) -> jax.Array:
+    """Where in its window the first maximum is, int8 `[examples, height // 2, width // 2, channels]` from 0 to 3.
+
+    The four are compared with each other and not with their maximum: XLA may compute them twice and round each time in
+    another way, and then none of them equals it.
+    """
+    largest, position = window[:, :, 0, :, 0], jnp.zeros((), jnp.int8)
+    for place, (row, column) in enumerate(((0, 1), (1, 0), (1, 1)), start=1):
+        value = window[:, :, row, :, column]
+        larger = value > largest
+        largest, position = jnp.where(larger, value, largest), jnp.where(larger, jnp.int8(place), position)
+    return position
 
 
 def windows(images: jax.Array) -> jax.Array:

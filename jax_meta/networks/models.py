@@ -7,11 +7,26 @@ import flax.linen as nn
 import jax
 
 from jax_meta.base import PyTree
+from jax_meta.checks import check_choice
 from jax_meta.networks.layers import BatchNorm, Convolution, Dense, batch_statistics, max_pool
+
+__all__ = ["MLP", "Conv4", "ConvBlock", "ResNet12", "uniform_fan_in"]
 
 
 def uniform_fan_in(fan_in: int) -> Callable[..., jax.Array]:
-    """An initializer uniform in ±1/√fan_in: PyTorch's default for the weights and biases of a linear layer."""
+    """An initializer uniform in ±1/√fan_in: PyTorch's default for the weights and biases of a linear layer.
+
+    Args:
+        fan_in: the number of inputs of the layer, 1 or more.
+
+    Returns:
+        `(key, shape, dtype) -> array`, as `flax.linen.Module.param` takes it.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta
+        >>> weights = jax_meta.models.uniform_fan_in(4)(jax.random.key(0), (4, 10))
+        >>> assert (jnp.abs(weights) <= 1 / 2).all()
+    """
 
     def initializer(key, shape, dtype=float):
         bound = fan_in**-0.5
@@ -31,6 +46,12 @@ class MLP(nn.Module):
         outputs: the number of outputs.
         activation: applied after each hidden layer.
         normalise: whether to apply `BatchNorm` before each activation. Default: False.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta
+        >>> model = jax_meta.models.MLP(hidden=(16,), outputs=2)
+        >>> outputs, params = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.ones((5, 3)))
+        >>> assert outputs.shape == (5, 2) and set(params) == {"params"}
     """
 
     hidden: Sequence[int] = (40, 40)
@@ -67,6 +88,15 @@ class Conv4(nn.Module):
             Default: "pool".
         head: "flatten", or "mean" over space, before the linear layer. Default: "flatten".
         use_scale: whether normalisation learns a scale, as in the Reptile code. Default: False, as in the MAML code.
+
+    Raises:
+        ValueError: for another `downsample` or `head`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta
+        >>> model = jax_meta.models.Conv4(ways=5, filters=8, downsample="stride", head="mean")
+        >>> logits = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.ones((3, 28, 28, 1)))[0]
+        >>> assert logits.shape == (3, 5)
     """
 
     ways: int
@@ -78,6 +108,7 @@ class Conv4(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array) -> PyTree:
         """`[examples, height, width, channels]` to logits `[examples, ways]`."""
+        check_choice("head", self.head, ("flatten", "mean"))
         for _ in range(4):
             images = ConvBlock(self.filters, self.downsample, self.use_scale)(images)
         features = images.mean((1, 2)) if self.head == "mean" else images.reshape(len(images), -1)
@@ -85,7 +116,19 @@ class Conv4(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Convolution, normalisation and ReLU, at half the size; the attributes are those of `Conv4`."""
+    """Convolution, normalisation and ReLU, at half the size.
+
+    Attributes:
+        filters: as in `Conv4`.
+        downsample: as in `Conv4`.
+        use_scale: as in `Conv4`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta
+        >>> block = jax_meta.models.ConvBlock(filters=8, downsample="pool", use_scale=False)
+        >>> outputs = jax.eval_shape(block.init_with_output, jax.random.key(0), jnp.ones((3, 28, 28, 1)))[0]
+        >>> assert outputs.shape == (3, 14, 14, 8)
+    """
 
     filters: int
     downsample: Literal["pool", "stride"]
@@ -94,6 +137,7 @@ class ConvBlock(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
         """`[examples, height, width, channels]` to `[examples, height / 2, width / 2, filters]`."""
+        check_choice("downsample", self.downsample, ("pool", "stride"))
         strides = 2 if self.downsample == "stride" else 1
         images = Convolution(self.filters, strides=strides, use_bias=False)(images)
         statistics = batch_statistics(images)
@@ -112,6 +156,12 @@ class ResNet12(nn.Module):
     Attributes:
         ways: the number of outputs.
         widths: the features of each block. Default: 64, 160, 320, 640.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta
+        >>> model = jax_meta.models.ResNet12(ways=5, widths=(4, 8))
+        >>> logits = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.ones((3, 32, 32, 3)))[0]
+        >>> assert logits.shape == (3, 5)
     """
 
     ways: int

@@ -6,7 +6,6 @@ every order are again one of these three, so there is one primitive, whose deriv
 faces is computed in the way that was measured to be the fastest on the platform.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -44,7 +43,6 @@ class Batched(NamedTuple):
 def make_form(
     name: str,
     roles: Roles,
-    shape_of: Callable[[str, dict[str, tuple[int, ...]], Any], tuple[int, ...]],
     *,
     on_any_platform: Face,
     on_cpu: Face,
@@ -54,8 +52,7 @@ def make_form(
     Args:
         name: of the primitive.
         roles: what inputs, kernel and outputs are called.
-        shape_of: `(wanted, shapes of the other two by name, geometry) -> shape`.
-        on_any_platform: computes a face.
+        on_any_platform: computes a face, by `jax.lax` alone, whose rules then say what its type is.
         on_cpu: computes it on CPU.
 
     Returns:
@@ -63,12 +60,19 @@ def make_form(
     """
     primitive = Primitive(name)
 
-    def form(wanted, known, geometry):
-        return primitive.bind(*(known[role] for role in others(roles, wanted)), wanted=wanted, geometry=geometry)
+    typed = jax.jit(on_any_platform, static_argnames=("wanted", "geometry"))
+    compiled = jax.jit(primitive.bind, static_argnames=("wanted", "geometry"))
 
-    def abstract(left, right, *, wanted, geometry):
-        shapes = dict(zip(others(roles, wanted), (left.shape, right.shape), strict=True))
-        return jax.core.ShapedArray(shape_of(wanted, shapes, geometry), left.dtype)
+    def form(wanted, known, geometry):
+        operands = vary_alike(*(known[role] for role in others(roles, wanted)))
+        return primitive.bind(*operands, wanted=wanted, geometry=geometry)
+
+    def abstract(left, right, **options):  # by jax.lax's own rules: dtype, sharding, the axes it varies over
+        return typed.trace(left, right, **options).jaxpr.out_avals[0]
+
+    def compute(left, right, **options):  # compiled even where a user has turned jit off, as jax.lax's own are
+        with jax.disable_jit(False):
+            return compiled(left, right, **options)
 
     def transpose_left(cotangent, left, right, *, wanted, geometry):  # the form, with the cotangent for what it gave
         del left
@@ -80,7 +84,7 @@ def make_form(
         first, second = others(roles, wanted)
         return form(second, {first: left, wanted: cotangent}, geometry)
 
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=("wanted", "geometry")))
+    primitive.def_impl(compute)
     primitive.def_abstract_eval(abstract)
     ad.defbilinear(primitive, transpose_left, transpose_right)
     batching.primitive_batchers[primitive] = partial(map_over_tasks, form, roles)
@@ -92,6 +96,29 @@ def make_form(
 def others(roles: Roles, wanted: str) -> list[str]:
     """The two arguments from which the wanted one is computed, in the order of the roles."""
     return [role for role in roles if role != wanted]
+
+
+def vary_alike(*operands: jax.Array) -> list[jax.Array]:
+    """The operands, cast to vary over every axis of a `jax.shard_map` over which one of them does.
+
+    The cast of a value that is the same on all devices is transposed to the sum of the devices' cotangents.
+    """
+    axes = [varying_axes(operand) for operand in operands]
+    missing = [tuple(sorted(frozenset.union(*axes) - own, key=str)) for own in axes]
+    return [vary(operand, names) if names else operand for operand, names in zip(operands, missing, strict=True)]
+
+
+def vary(operand: jax.Array, axes: tuple[str, ...]) -> jax.Array:
+    """The operand, cast to vary over more axes; `jax.lax.pcast` is newer than JAX 0.8.0."""
+    if hasattr(jax.lax, "pcast"):
+        return jax.lax.pcast(operand, axes, to="varying")
+    return getattr(jax.lax, "pvary")(operand, axes)  # noqa: B009
+
+
+def varying_axes(operand: jax.Array) -> frozenset[str]:
+    """The axes of a `jax.shard_map` over which a value differs from device to device."""
+    kind = jax.typeof(operand)
+    return kind.vma if hasattr(kind, "vma") else kind.manual_axis_type.varying  # the second since JAX 0.10
 
 
 def map_over_tasks(form: Form, roles: Roles, args, axes, *, wanted: str, geometry: Any) -> tuple[jax.Array, int]:

@@ -24,7 +24,9 @@ def sum_of_tasks(params, task, key):
     return -(params * task.query.mean()), {"drawn": task.query.mean()}
 
 
-LEARNER = jax_meta.MetaLearner(lambda params: params, jax_meta.adapt, jax_meta.LossGradient(sum_of_tasks))
+LEARNER = jax_meta.MetaLearner(
+    lambda params: params, lambda params, *inputs, **options: params, jax_meta.LossGradient(sum_of_tasks)
+)
 
 
 def sample_tasks(key, num_tasks):

@@ -115,7 +115,7 @@ def make(case: Case) -> jax_meta.MetaLearner:
     common = {"num_steps": case.num_steps, **case.options}
     if case.learner == "meta_sgd":
         return factory(loss_fn, step_size=STEP_SIZE, **common)
-    own = {"anil": {"is_head": is_head}, "imaml": {"strength": STRENGTH, "cg_steps": 50}}
+    own: dict[str, dict[str, Any]] = {"anil": {"is_head": is_head}, "imaml": {"strength": STRENGTH, "cg_steps": 50}}
     return factory(loss_fn, INNER[case.inner], **common, **own.get(case.learner, {}))
 
 
@@ -212,7 +212,7 @@ def check_gradient(case: Case) -> None:
     """`meta_gradient` in its way against the loop."""
     learner = make(case)
     meta_params = learner.init(case.params)
-    compute = partial(jax_meta.meta_gradient, learner, **case.way)
+    compute: Any = partial(jax_meta.meta_gradient, learner, **case.way)
     gradient, metrics = (jax.jit(compute) if case.jit else compute)(meta_params, case.tasks, KEY)
     expected = jax.jit(partial(plain_gradient, case))(meta_params, case.tasks)
     dtype = case.tasks.support[0].dtype
