@@ -155,8 +155,8 @@ def read(manager: "CheckpointManager", step: int) -> dict[str, np.ndarray]:
     items = ocp.args.Composite(state=ocp.args.StandardRestore(), about=ocp.args.JsonRestore())
     try:
         found = manager.restore(step, args=items)
-        arrays, told = found["state"], found["about"]["digest"]
-        is_whole = digest(arrays) == told
+        arrays, told = found["state"], found["about"]
+        is_whole = (step, digest(arrays)) == (told["step"], told["digest"])
     except Exception as error:  # as above
         raise ValueError(f"the checkpoint of meta-step {step} cannot be read ({reason(error)}).") from error
     if not is_whole:

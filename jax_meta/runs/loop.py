@@ -147,8 +147,9 @@ def train(
     sampler = as_partial(sample_tasks)
     traced = None  # what a `fit` of the user's own does with a sampler is not known
     if fit is fit_unchecked:
-        traced = trace_step(learner, optimizer, sampler, state, num_tasks)
-        check_names(traced.out_info[1], validate is not None, failure.skipped(state) is not None)
+        if folder is not None or not getattr(jax.config, "jax_disable_jit", False):  # by which one looks at numbers
+            traced = trace_step(learner, optimizer, sampler, state, num_tasks)
+            check_names(traced.out_info[1], validate is not None, failure.skipped(state) is not None)
         fit = fit_seeds if np.ndim(state.step) else fit_unchecked
     described = {**(settings or {}), "num_tasks": num_tasks}
     asked = Run(name or name_of(learner), described, partial(identify, traced, functions, sampler), num_meta_steps)

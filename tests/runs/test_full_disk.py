@@ -43,7 +43,13 @@ def fail(*arguments, **options):
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(lock.os, "ftruncate"), (folder, "write_whole"), (records, "write_whole"), (records, "line"), (records.os, "fsync")],
+    [
+        (lock.os, "ftruncate"),
+        (folder, "write_whole"),
+        (records, "write_whole"),
+        (records, "line"),
+        (records.os, "fsync"),
+    ],
     ids=["lock", "run.json", "records cut back", "record", "records synced"],
 )
 def test_wherever_it_is_met_it_is_told_so(tmp_path, monkeypatch, module, name):
