@@ -252,7 +252,7 @@ def load_state(folder: str | Path, like: TrainState, *, step: int | None = None,
                 found = choose(checkpoints, step, best)
                 arrays = read(checkpoints.manager, found)
             break
-        except (ValueError, FileNotFoundError):  # a run that saves may have deleted it meanwhile: then look again
+        except (ValueError, OSError):  # a run that saves may have deleted it meanwhile: then look again
             time.sleep(0.1)
             if attempt == ATTEMPTS - 1 or listed(folder) == before:
                 raise
@@ -273,11 +273,11 @@ def choose(checkpoints: Checkpoints, step: int | None, best: bool) -> int:
 
 
 def listed(folder: Path) -> list[str]:
-    """The files of the checkpoints of a folder, as they are now; those that are being written left out."""
+    """The files and folders of a folder's checkpoints, as they are now; those that are being written left out."""
     found = []
     for place, folders, files in os.walk(folder / FOLDER):
         folders[:] = [name for name in folders if "orbax-checkpoint-tmp" not in name]
-        found += [os.path.join(place, name) for name in files]
+        found += [os.path.join(place, name) for name in (*folders, *files)]
     return sorted(found)
 
 
