@@ -155,8 +155,8 @@ def read(manager: "CheckpointManager", step: int) -> dict[str, np.ndarray]:
     items = ocp.args.Composite(state=ocp.args.StandardRestore(), about=ocp.args.JsonRestore())
     try:
         found = manager.restore(step, args=items)
-        arrays, told = found["state"], found["about"]["digest"]
-        is_whole = digest(arrays) == told
+        arrays, told = found["state"], found["about"]
+        is_whole = (step, digest(arrays)) == (told["step"], told["digest"])
     except Exception as error:  # as above
         raise ValueError(f"the checkpoint of meta-step {step} cannot be read ({reason(error)}).") from error
     if not is_whole:
@@ -252,7 +252,7 @@ def load_state(folder: str | Path, like: TrainState, *, step: int | None = None,
                 found = choose(checkpoints, step, best)
                 arrays = read(checkpoints.manager, found)
             break
-        except (ValueError, FileNotFoundError):  # a run that saves may have deleted it meanwhile: then look again
+        except (ValueError, OSError):  # a run that saves may have deleted it meanwhile: then look again
             time.sleep(0.1)
             if attempt == ATTEMPTS - 1 or listed(folder) == before:
                 raise
@@ -273,11 +273,11 @@ def choose(checkpoints: Checkpoints, step: int | None, best: bool) -> int:
 
 
 def listed(folder: Path) -> list[str]:
-    """The files of the checkpoints of a folder, as they are now; those that are being written left out."""
+    """The files and folders of a folder's checkpoints, as they are now; those that are being written left out."""
     found = []
     for place, folders, files in os.walk(folder / FOLDER):
         folders[:] = [name for name in folders if "orbax-checkpoint-tmp" not in name]
-        found += [os.path.join(place, name) for name in files]
+        found += [os.path.join(place, name) for name in (*folders, *files)]
     return sorted(found)
 
 

@@ -34,8 +34,8 @@ def check_own(folder: Path) -> None:
 
 
 def is_something(path: Path) -> bool:
-    """Whether there is a file, a link or a folder with something in it."""
-    return path.is_symlink() or path.is_file() or (path.is_dir() and any(path.iterdir()))
+    """Whether there is anything but an empty folder."""
+    return path.is_symlink() or (any(path.iterdir()) if path.is_dir() else path.exists())
 
 
 def fingerprint(
@@ -99,12 +99,18 @@ def read_run(path: Path) -> dict[str, Any]:
         stored = json.loads(path.read_text(encoding="utf-8"))
         wrong = [name for name, kind in kinds.items() if not isinstance(stored.get(name, kind()), kind)]
         wrong += [name for name in ("run", "versions") if name not in stored]
-        wrong += ["programs" for program in stored.get("programs", []) if set(program) != {"environment", "digests"}]
+        wrong += ["programs" for program in stored.get("programs", []) if not is_program(program)]
         if wrong:
             raise ValueError(f"look at {wrong[0]!r}")
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}): choose another folder, or delete this one.") from error
     return stored
+
+
+def is_program(program: Any) -> bool:
+    """Whether an entry of `programs` has digests and their environment."""
+    fields = ("environment", "digests")
+    return isinstance(program, dict) and all(isinstance(program.get(field), dict) for field in fields)
 
 
 def write_run(folder: Path, content: Mapping[str, Any]) -> None:
@@ -122,10 +128,10 @@ def check_reach(
         folder: of the run.
         given: the meta-step and the digest of the state that is given.
         began_at: the meta-step at which the run began.
-        saved: the digests of the checkpoints, by meta-step.
+        saved: the digests of the checkpoints, by meta-step; None of one that is damaged.
         num_meta_steps: the meta-step to reach.
     """
-    newest = max(saved, default=began_at)
+    newest = max((step for step, known in saved.items() if known), default=began_at)
     if newest > num_meta_steps:
         raise ValueError(
             f"{folder} is at meta-step {newest}, beyond the {num_meta_steps} asked for: ask for {newest} or more, read "

@@ -73,7 +73,8 @@ def trace_step(
     sample_tasks, state = jax.eval_shape(lambda tree: tree, (sample_tasks, state))
     if state.step.ndim:
         state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), state)
-    return first_task_step.trace(learner, optimizer, num_tasks, sample_tasks, state)
+    with jax.disable_jit(False):
+        return first_task_step.trace(learner, optimizer, num_tasks, sample_tasks, state)
 
 
 def identify(

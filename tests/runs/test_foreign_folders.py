@@ -115,3 +115,40 @@ def test_a_metric_called_step_begins_nothing(tmp_path):
     with pytest.raises(ValueError, match="a metric is called 'step'"):
         train(tmp_path / "run", learner=jax_meta.fomaml(loss_fn, optax.sgd(0.1), num_steps=1))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    train(folder, num_meta_steps=2)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"programs": [1]},
+        {"programs": [{"environment": {}}]},
+        {"programs": [{"environment": {}, "digests": []}]},
+        {"programs": {}},
+        {"described": []},
+        {"begins_at": "0"},
+        {"versions": None},
+    ],
+    ids=str,
+)
+def test_a_run_json_of_another_make_is_damaged(run, tmp_path, changes):
+    stored = json.loads((run / "run.json").read_text()) | changes
+    (tmp_path / "run.json").write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match=r"run\.json is damaged \(look at .*\): choose another folder, or delete this"):
+        train(tmp_path, num_meta_steps=2)
+
+
+def test_pipes_and_folders_in_the_place_of_files_are_told(tmp_path):
+    os.mkfifo(tmp_path / "metrics.jsonl")  # which a read would wait at
+    with pytest.raises(ValueError, match=r"has metrics\.jsonl and no run\.json"):
+        train(tmp_path, num_meta_steps=2)
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "run.json").mkdir()
+    with pytest.raises(ValueError, match=r"run\.json is damaged \(.*Is a directory"):
+        train(tmp_path, num_meta_steps=2)

@@ -74,6 +74,21 @@ def test_a_checkpoint_asked_for_that_a_run_deletes_meanwhile_is_no_longer_there(
         jax_meta.load_state(folder, first_state(), step=6)
 
 
+def test_a_checkpoint_that_goes_while_the_folder_is_opened_is_no_hindrance(whole, tmp_path, monkeypatch):
+    folder = shutil.copytree(whole[0], tmp_path / "run")
+    gone = folder / "checkpoints" / "6"
+    opened = checkpoints.described_checkpoints
+
+    def meanwhile(*arguments):
+        if gone.exists():
+            shutil.rmtree(gone)
+            raise NotADirectoryError(f"Path is not a directory: {gone}")
+        return opened(*arguments)
+
+    monkeypatch.setattr(checkpoints, "described_checkpoints", meanwhile)
+    assert bits(jax_meta.load_state(folder, first_state())) == bits(whole[1])
+
+
 def test_it_changes_nothing_in_the_folder(whole):
     before = {path: path.stat().st_mtime_ns for path in whole[0].rglob("*")}
     jax_meta.load_state(whole[0], first_state())

@@ -84,6 +84,17 @@ def test_a_single_flipped_bit_of_the_weights_shows(run):
 
 
 @pytest.mark.filterwarnings("ignore:the checkpoint of meta-step")
+def test_a_checkpoint_under_another_meta_step_is_none(whole, run):
+    shutil.rmtree(newest(run))
+    shutil.copytree(run / "checkpoints" / "10", newest(run))
+    with pytest.raises(ValueError, match="the checkpoint of meta-step 12 is not what was saved"):
+        jax_meta.load_state(run, first_state())
+    (run / "checkpoints" / "90").mkdir()  # and what is no checkpoint at all is set aside
+    assert bits(train(run)[0]) == bits(whole[1])
+    assert sorted(path.name for path in (run / "damaged").iterdir()) == ["12", "90"]
+
+
+@pytest.mark.filterwarnings("ignore:the checkpoint of meta-step")
 def test_where_all_checkpoints_are_damaged_nothing_is_begun_anew(run):
     for path in files_of(run / "checkpoints"):
         truncate(path)
