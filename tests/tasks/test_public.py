@@ -1,4 +1,4 @@
-"""What `jax_meta.tasks` and `jax_meta.datasets` offer: all of it explained, none of it internal, no arrow that runs back."""
+"""What `jax_meta.tasks` and `jax_meta.datasets` offer: all of it explained, none of it internal."""
 
 import ast
 import inspect
