@@ -1,8 +1,8 @@
 """Strict numerics for every test and every example of a docstring, and a compiler that does not waste their time.
 
 Double precision, and no silent broadcasting between ranks. The tests compile thousands of small programs and run each
-once: the compiler is told not to optimise them, to emit them in the way that compiles twice as fast, and to keep what
-it compiled for the other worker. What a module compiled and is done with is let go, or a worker grows by gigabytes.
+once: the compiler is told not to optimise them, and to emit them in the way that compiles twice as fast. What a module
+compiled and will not use again is let go, or a worker grows by gigabytes.
 A shell may start the tests in the background with Ctrl-C ignored, which the processes under test would inherit.
 """
 

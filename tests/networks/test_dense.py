@@ -5,6 +5,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jax_meta.networks.dense import PRODUCTS, ROLES, dense, form, on_any_platform, on_cpu
@@ -12,16 +13,16 @@ from jax_meta.networks.layers import Dense
 from jax_meta.networks.trilinear import others
 from tests.learners import assert_close
 
-KEYS = jax.random.split(jax.random.key(0), 4)
+KEY = jax.random.key(0)
 SIZES = {"wide": (6, 5, 4), "one input": (6, 1, 4), "one output": (6, 5, 1)}
 AXES = {"own kernels": (0, 0), "one kernel": (0, None), "own kernels, one batch": (None, 0)}
 
 
 def make(size, tasks=3):
+    """Inputs, kernels, and slopes of the outputs."""
     examples, inputs, outputs = SIZES[size]
-    batch = jax.random.normal(KEYS[0], (tasks, examples, inputs))
-    kernels = jax.random.normal(KEYS[1], (tasks, inputs, outputs))
-    return batch, kernels
+    shapes = (tasks, examples, inputs), (tasks, inputs, outputs), (tasks, examples, outputs)
+    return tuple(map(np.random.default_rng(0).normal, (0, 0, 0), (1, 1, 1), shapes))
 
 
 def curvature(product, inputs, kernel):
@@ -39,35 +40,39 @@ def curvature(product, inputs, kernel):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("axes", AXES)
 def test_value_and_second_derivative_under_vmap(size, axes):
-    batch, kernels = make(size)
+    batch, kernels, _ = make(size)
     arguments = [leaf if axis == 0 else leaf[0] for leaf, axis in zip((batch, kernels), AXES[axes], strict=True)]
-    for function in (lambda product: product, lambda product: partial(curvature, product)):
-        mapped, expected = (
-            jax.jit(jax.vmap(function(product), AXES[axes]))(*arguments) for product in (dense, jnp.matmul)
-        )
-        assert_close(mapped, expected, rtol=1e-11, atol=1e-12)
+
+    def value_and_curvature(product):
+        return jax.jit(jax.vmap(lambda *pair: (product(*pair), curvature(product, *pair)), AXES[axes]))(*arguments)
+
+    assert_close(value_and_curvature(dense), value_and_curvature(jnp.matmul), rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("wanted", ROLES)
 @pytest.mark.parametrize("tasks", [1, 3])
 def test_each_face_on_each_platform(size, wanted, tasks):
-    batch, kernels = make(size, tasks)
-    known = {"inputs": batch, "kernel": kernels, "outputs": jax.random.normal(KEYS[2], (batch @ kernels).shape)}
+    known = dict(zip(("inputs", "kernel", "outputs"), make(size, tasks), strict=True))
     pair = [known[role] for role in others(ROLES, wanted)]
-    expected = jnp.stack([jnp.einsum(PRODUCTS[wanted], left, right) for left, right in zip(*pair, strict=True)])
-    for face in (on_any_platform, on_cpu):
-        assert_close(jax.jit(partial(face, wanted=wanted, geometry=None))(*pair), expected)
-    assert_close(form(wanted, {role: known[role] for role in others(ROLES, wanted)}, None), expected)
+    expected = np.stack([np.einsum(PRODUCTS[wanted], left, right) for left, right in zip(*pair, strict=True)])
+
+    @jax.jit
+    def faces(*pair):
+        by_platform = [face(*pair, wanted=wanted, geometry=None) for face in (on_any_platform, on_cpu)]
+        return *by_platform, form(wanted, dict(zip(others(ROLES, wanted), pair, strict=True)), None)
+
+    for face in faces(*pair):
+        assert_close(face, expected)
 
 
 def test_layer_is_flax_dense():
-    inputs = jax.random.normal(KEYS[3], (6, 5))
+    inputs = np.random.default_rng(1).normal(size=(6, 5))
     ours, theirs = Dense(4), nn.Dense(4)
-    params = theirs.init(KEYS[0], inputs)
-    assert_close(ours.init(KEYS[0], inputs), params)
+    params = jax.jit(theirs.init)(KEY, inputs)
+    assert_close(jax.jit(ours.init)(KEY, inputs), params)
     assert_close(ours.apply(params, inputs), theirs.apply(params, inputs))
-    assert ours.apply(params, inputs.astype(jnp.bfloat16)).dtype == jnp.float32
+    assert jax.eval_shape(ours.apply, params, inputs.astype(jnp.bfloat16)).dtype == jnp.float32
 
 
 @pytest.mark.parametrize(

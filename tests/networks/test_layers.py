@@ -1,5 +1,7 @@
 """The image layers and networks are those of Flax, and their blocks those of the papers."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,20 +16,21 @@ TOLERANCE = {"rtol": 1e-9, "atol": 1e-10}
 
 
 def images(*shape, seed=0):
-    return jax.random.normal(jax.random.key(seed), shape)
+    return np.random.default_rng(seed).normal(size=shape)
 
 
 def random_like(params, seed=1):
     """Parameters of which none is at its special first value."""
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    return jax.tree.unflatten(
-        structure, [1 + jax.random.normal(key, leaf.shape) / 2 for key, leaf in zip(keys, leaves, strict=True)]
-    )
+    generator = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: 1 + generator.normal(size=leaf.shape) / 2, params)
 
 
-def count(params):
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
+def shapes(model, inputs):
+    return jax.eval_shape(model.init, jax.random.key(0), inputs)
+
+
+def count(model, inputs):
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes(model, inputs)))
 
 
 @pytest.mark.parametrize("use_bias", [True, False])
@@ -36,19 +39,19 @@ def test_convolution_takes_the_parameters_of_flax(use_bias, strides, padding):
     theirs = nn.Conv(5, (3, 2), strides, padding, use_bias=use_bias)
     ours = Convolution(5, (3, 2), strides, padding, use_bias)
     inputs = images(2, 6, 7, 3)
-    first = theirs.init(jax.random.key(0), inputs)
-    jax.tree.map(assert_array_equal, ours.init(jax.random.key(0), inputs), first)
+    first = jax.jit(theirs.init)(jax.random.key(0), inputs)
+    jax.tree.map(assert_array_equal, jax.jit(ours.init)(jax.random.key(0), inputs), first)
     params = random_like(first)
-    assert_allclose(ours.apply(params, inputs), theirs.apply(params, inputs), **TOLERANCE)
+    assert_allclose(*(jax.jit(layer.apply)(params, inputs) for layer in (ours, theirs)), **TOLERANCE)
 
 
 def test_batch_norm_is_layer_norm_over_batch_and_space():
     inputs = images(3, 4, 5, 2)
     ours = BatchNorm(use_scale=True)
     theirs = nn.LayerNorm(epsilon=1e-5, reduction_axes=(0, 1, 2), feature_axes=-1)
-    params = random_like(ours.init(jax.random.key(0), inputs))
-    assert_allclose(ours.apply(params, inputs), theirs.apply(params, inputs), **TOLERANCE)
-    plain = BatchNorm().apply({"params": {"bias": jnp.zeros(2)}}, inputs)
+    params = random_like(shapes(ours, inputs))
+    assert_allclose(*(jax.jit(layer.apply)(params, inputs) for layer in (ours, theirs)), **TOLERANCE)
+    plain = np.asarray(jax.jit(BatchNorm().apply)({"params": {"bias": np.zeros(2)}}, inputs))
     assert_allclose(plain.mean((0, 1, 2)), 0, atol=1e-12)
     assert_allclose(plain.var((0, 1, 2)), 1, rtol=1e-4)
 
@@ -68,15 +71,19 @@ def test_max_pool_is_flax_in_value_and_derivatives(shape):
     def theirs(inputs):
         return nn.max_pool(inputs, (2, 2), (2, 2))
 
-    assert_array_equal(max_pool(inputs), theirs(inputs))
-    gradients = [jax.grad(curved(pool)) for pool in (max_pool, theirs)]
-    assert_allclose(*(gradient(inputs) for gradient in gradients), **TOLERANCE)
-    products = [jax.grad(lambda inputs, slope=slope: jnp.vdot(slope(inputs), direction))(inputs) for slope in gradients]
-    assert_allclose(*products, **TOLERANCE)
+    assert_array_equal(*(jax.jit(pool)(inputs) for pool in (max_pool, theirs)))
+
+    @partial(jax.jit, static_argnums=0)
+    def derivatives(pool, inputs):
+        slope = jax.grad(curved(pool))
+        return slope(inputs), jax.grad(lambda inputs: jnp.vdot(slope(inputs), direction))(inputs)
+
+    for ours, other in zip(derivatives(max_pool, inputs), derivatives(theirs, inputs), strict=True):
+        assert_allclose(ours, other, **TOLERANCE)
 
 
 def test_max_pool_gives_a_tie_to_the_first():
-    gradient = jax.grad(lambda inputs: max_pool(inputs).sum())
+    gradient = jax.jit(jax.grad(lambda inputs: max_pool(inputs).sum()))
     assert_array_equal(gradient(jnp.zeros((1, 2, 2, 1)))[0, ..., 0], [[1, 0], [0, 0]])
     assert_array_equal(gradient(jnp.array([0.0, 2, 2, 2]).reshape(1, 2, 2, 1))[0, ..., 0], [[0, 1], [0, 0]])
 
@@ -86,63 +93,65 @@ def test_pooling_before_normalisation_changes_nothing(use_scale):
     """The block as the papers write it: convolution, normalisation, ReLU, pooling; with negative scales, too."""
     block = ConvBlock(4, "pool", use_scale)
     inputs = images(3, 6, 6, 2)
-    params = random_like(block.init(jax.random.key(0), inputs))
-    parts = params["params"]
+    parts = random_like(shapes(block, inputs))["params"]
     if use_scale:
-        parts["BatchNorm_0"]["scale"] = jnp.array([-1.0, 2, 0.5, -0.1])
+        parts["BatchNorm_0"]["scale"] = np.array([-1.0, 2, 0.5, -0.1])
 
     def written_out(params, inputs):
         convolved = nn.Conv(4, (3, 3), use_bias=False).apply({"params": params["Convolution_0"]}, inputs)
         normal = BatchNorm(use_scale).apply({"params": params["BatchNorm_0"]}, convolved)
         return nn.max_pool(nn.relu(normal), (2, 2), (2, 2))
 
-    assert_allclose(block.apply(params, inputs), written_out(parts, inputs), **TOLERANCE)
-    ours, theirs = (
-        jax.grad(lambda parts, function=function: jnp.sum(function(parts) ** 2))(parts)
-        for function in (lambda parts: block.apply({"params": parts}, inputs), lambda parts: written_out(parts, inputs))
-    )
-    jax.tree.map(lambda a, b: assert_allclose(a, b, **TOLERANCE), ours, theirs)
+    def value_and_gradient(function, parts):
+        return function(parts, inputs), jax.grad(lambda parts: jnp.sum(function(parts, inputs) ** 2))(parts)
+
+    ours = value_and_gradient(lambda parts, inputs: block.apply({"params": parts}, inputs), parts)
+    jax.tree.map(lambda a, b: assert_allclose(a, b, **TOLERANCE), ours, value_and_gradient(written_out, parts))
 
 
 def test_sizes_of_the_networks():
     """Counted by hand: kernels 9 c f, a bias a feature, and the linear layer."""
-    grey, colour = images(1, 28, 28, 1), images(1, 84, 84, 3)
-    key = jax.random.key(0)
+    grey, colour = np.zeros((1, 28, 28, 1)), np.zeros((1, 84, 84, 3))
     blocks = 9 * 64 + 3 * 9 * 64 * 64 + 4 * 64
-    assert count(Conv4(5, downsample="stride", head="mean").init(key, grey)) == blocks + 64 * 5 + 5
-    assert count(Conv4(5, downsample="stride").init(key, grey)) == blocks + 4 * 64 * 5 + 5
-    assert count(Conv4(5).init(key, grey)) == blocks + 64 * 5 + 5
-    assert count(Conv4(5, use_scale=True).init(key, grey)) == blocks + 4 * 64 + 64 * 5 + 5
+    assert count(Conv4(5, downsample="stride", head="mean"), grey) == blocks + 64 * 5 + 5
+    assert count(Conv4(5, downsample="stride"), grey) == blocks + 4 * 64 * 5 + 5
+    assert count(Conv4(5), grey) == blocks + 64 * 5 + 5
+    assert count(Conv4(5, use_scale=True), grey) == blocks + 4 * 64 + 64 * 5 + 5
     pooled = 9 * 3 * 32 + 3 * 9 * 32 * 32 + 4 * 32 + 25 * 32 * 5 + 5
-    assert count(Conv4(5, 32).init(key, colour)) == pooled
+    assert count(Conv4(5, 32), colour) == pooled
     dense = 784 * 256 + 256 * 128 + 128 * 64 + 64 * 64 + 2 * (256 + 128 + 64 + 64) + 64 * 5 + 5
-    assert count(MLP((256, 128, 64, 64), 5, normalise=True).init(key, grey)) == dense
+    assert count(MLP((256, 128, 64, 64), 5, normalise=True), grey) == dense
 
 
 def test_resnet12_is_three_convolutions_and_a_shortcut_a_block():
     widths, inputs = (2, 3), images(2, 8, 8, 3)
     model = ResNet12(5, widths)
-    params = random_like(model.init(jax.random.key(0), inputs))
-    parts, layers = params["params"], 0
-    outputs = inputs
-    for width in widths:
-        block = []
-        for kernel in ((1, 1), (3, 3), (3, 3), (3, 3)):
-            source = outputs if len(block) < 2 else block[-1]
-            convolved = nn.Conv(width, kernel, use_bias=False).apply({"params": parts[f"Convolution_{layers}"]}, source)
-            block.append(BatchNorm(True).apply({"params": parts[f"BatchNorm_{layers}"]}, convolved))
-            if len(block) in (2, 3):
-                block[-1] = jnp.where(block[-1] > 0, block[-1], 0.1 * block[-1])
-            layers += 1
-        total = block[-1] + block[0]
-        outputs = nn.max_pool(jnp.where(total > 0, total, 0.1 * total), (2, 2), (2, 2))
-    expected = outputs.mean((1, 2)) @ parts["Dense_0"]["kernel"] + parts["Dense_0"]["bias"][None]
-    assert_allclose(model.apply(params, inputs), expected, **TOLERANCE)
-    assert count(jax.eval_shape(ResNet12(5).init, jax.random.key(0), np.zeros((1, 32, 32, 3)))) == 12_424_320 + 5 * 641
+    params = random_like(shapes(model, inputs))
+
+    def written_out(params, inputs):
+        parts, layers = params["params"], 0
+        outputs = inputs
+        for width in widths:
+            block = []
+            for kernel in ((1, 1), (3, 3), (3, 3), (3, 3)):
+                source = outputs if len(block) < 2 else block[-1]
+                convolution = nn.Conv(width, kernel, use_bias=False)
+                convolved = convolution.apply({"params": parts[f"Convolution_{layers}"]}, source)
+                block.append(BatchNorm(True).apply({"params": parts[f"BatchNorm_{layers}"]}, convolved))
+                if len(block) in (2, 3):
+                    block[-1] = jnp.where(block[-1] > 0, block[-1], 0.1 * block[-1])
+                layers += 1
+            total = block[-1] + block[0]
+            outputs = nn.max_pool(jnp.where(total > 0, total, 0.1 * total), (2, 2), (2, 2))
+        return outputs.mean((1, 2)) @ parts["Dense_0"]["kernel"] + parts["Dense_0"]["bias"][None]
+
+    assert_allclose(*(jax.jit(network)(params, inputs) for network in (model.apply, written_out)), **TOLERANCE)
+    assert count(ResNet12(5), np.zeros((1, 32, 32, 3))) == 12_424_320 + 5 * 641
 
 
 def test_single_precision_stays_single():
     model, inputs = Conv4(3, 4), jnp.zeros((2, 16, 16, 1), jnp.float32)
-    params = model.init(jax.random.key(0), inputs)
+    params = shapes(model, inputs)
     assert {leaf.dtype for leaf in jax.tree.leaves(params["params"]["ConvBlock_0"])} == {jnp.dtype("float32")}
-    assert ConvBlock(4, "stride", True).init_with_output(jax.random.key(0), inputs)[0].dtype == jnp.float32
+    block = ConvBlock(4, "stride", True)
+    assert jax.eval_shape(block.init_with_output, jax.random.key(0), inputs)[0].dtype == jnp.float32
