@@ -44,7 +44,10 @@ def test_statistics_of_bf16_are_taken_in_float32():
     assert outputs.dtype == jnp.bfloat16
 
 
-@pytest.mark.parametrize(("layer", "shape"), [(Dense(3), (4, 2)), (Convolution(3), (2, 4, 4, 2))], ids=["dense", "conv"])
+LAYERS = {"dense": (Dense(3), (4, 2)), "convolution": (Convolution(3), (2, 4, 4, 2))}
+
+
+@pytest.mark.parametrize(("layer", "shape"), LAYERS.values(), ids=LAYERS)
 def test_layers_work_without_jit(layer, shape):
     inputs = jax.random.normal(KEY, shape)
     params = layer.init(KEY, inputs)
