@@ -68,7 +68,9 @@ def progress(log: Path, command: str, *, every: float = QUIET_SECONDS) -> Iterat
 
         def watch() -> None:
             while not ended.wait(every):
-                for line in [part.describe() for part in parts] or ["works"]:
+                for line in [part.describe() for part in parts] or [
+                    f"at work, {duration(time.monotonic() - start)} so far"
+                ]:
                     say(line)
 
         @contextmanager

@@ -77,7 +77,8 @@ def run(
     """Fills `outcomes`, writes each result and draws each figure as soon as it can be; returns those that cannot."""
     start = time.perf_counter()
     scene = make_scene(experiment.protocol, options.seed, outcomes)
-    pending = draw_ready(scene, options, FIGURES)
+    with begin("figures of the tasks", 1):
+        pending = draw_ready(scene, options, FIGURES)
     for name, outcome in run_methods(experiment, options.jobs, begin):
         outcomes[name] = outcome
         pending = draw_ready(scene, options, pending)

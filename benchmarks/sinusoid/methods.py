@@ -156,9 +156,10 @@ def run_methods(experiment: Experiment, jobs: int, begin: Begin) -> Iterator[tup
     First come the evaluations, compiled once for all methods.
     """
     protocol, chosen, data_key, test_key, seed_key, seeds = experiment
-    training_set = make_training_set(protocol, data_key)
-    tests = {shots: make_test_tasks(protocol, test_key, shots) for shots in protocol.test_shots}
-    states = {name: initial_states(method, seed_key, seeds) for name, method in chosen.items()}
+    with begin("tasks and networks", 1):
+        training_set = make_training_set(protocol, data_key)
+        tests = {shots: make_test_tasks(protocol, test_key, shots) for shots in protocol.test_shots}
+        states = {name: initial_states(method, seed_key, seeds) for name, method in chosen.items()}
     params, stop = next(iter(states.values())).params, Event()
 
     def run(method: Method, states: TrainState) -> Outcome:

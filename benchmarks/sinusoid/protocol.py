@@ -70,8 +70,7 @@ def make_test_tasks(protocol: Protocol, key: jax.Array, shots: int) -> Task:
     inputs = sinusoid.sample_inputs(input_key, protocol.test_tasks, shots)
     query_inputs = sinusoid.even_inputs(protocol.test_points)
     return Task(
-        jax.vmap(sinusoid.at)(sinusoids, inputs),
-        jax.vmap(sinusoid.at, in_axes=(0, None))(sinusoids, query_inputs),
+        jax.vmap(sinusoid.at)(sinusoids, inputs), jax.vmap(sinusoid.at, in_axes=(0, None))(sinusoids, query_inputs)
     )
 
 

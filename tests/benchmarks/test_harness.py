@@ -81,7 +81,7 @@ def test_pieces_are_counted_when_the_next_begins(tmp_path, capsys):
 def test_it_says_that_it_works_while_no_part_is_begun(tmp_path, capsys):
     with progress(tmp_path / "log", "command", every=0.02):
         time.sleep(0.1)
-    assert capsys.readouterr().out.splitlines()[0] == "works"
+    assert capsys.readouterr().out.splitlines()[0] == "at work, 1 s so far"
 
 
 def test_a_closed_pipe_does_not_end_the_work(tmp_path, monkeypatch):
