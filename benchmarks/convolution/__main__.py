@@ -45,7 +45,7 @@ def measure_all(repeats: int, begin: Begin) -> dict[str, Any]:
     differences: dict[Any, float] = {}
     with begin("compares meta-gradients", len(WORKLOADS)) as tell:
         for steps, workload in WORKLOADS.items():
-            tell(f"{steps} inner steps")
+            tell(workload.name)
             variants = make_variants(workload)
             runs |= {(name, steps): run for name, run in variants.items()}
             differences |= {(name, steps): difference for name, difference in compare(variants).items()}

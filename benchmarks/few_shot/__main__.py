@@ -28,10 +28,9 @@ from typing import Any
 import jax
 
 import jax_meta
-from benchmarks.few_shot.experiment import ALGORITHMS, Experiment, load, make_experiment
+from benchmarks.few_shot.experiment import ALGORITHMS, Experiment, load, make_experiment, test, train
 from benchmarks.few_shot.protocol import Protocol, make_protocol
 from benchmarks.few_shot.results import describe, draw, table
-from benchmarks.few_shot.training import test, train
 from benchmarks.harness.arguments import make_parser, parse, positive
 from benchmarks.harness.progress import Begin
 from benchmarks.harness.results import in_words, rounded, save_figure, write_results

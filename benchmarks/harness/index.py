@@ -23,17 +23,11 @@ share.
 
 
 class Row(NamedTuple):
-    """What a benchmark says of its results.
-
-    Attributes:
-        question: what it asks.
-        minutes: that the command takes, on two CPU cores.
-        answer: in one line, with the numbers of this results.json.
-    """
+    """What a benchmark says of its results."""
 
     question: str
-    minutes: float
-    answer: str
+    minutes: float  # that the command takes, on two CPU cores
+    answer: str  # in one line, with the numbers of this results.json
 
 
 def main() -> None:
@@ -44,8 +38,11 @@ def main() -> None:
 
 def make_index(results: Path) -> str:
     """The text of README.md, from the folders of results."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*/results.json"))]
-    rows = [cells(told["command"], row_of(told)) for told in found]
+    rows = []
+    for path in sorted(results.glob("*/results.json")):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        question, minutes, answer = row_of(told)
+        rows.append([question, f"`{told['command']}`", "under 1" if minutes < 1 else f"{minutes:.0f}", answer])
     return INTRODUCTION + markdown_table(HEADER, rows, numbers="---")
 
 
@@ -55,9 +52,3 @@ def row_of(told: Mapping[str, Any]) -> Row:
     if hasattr(module, "__path__"):
         module = importlib.import_module(f"{module.__name__}.results")
     return module.row(told)
-
-
-def cells(command: str, row: Row) -> list[str]:
-    """A line of the table."""
-    minutes = "under 1" if row.minutes < 1 else f"{row.minutes:.0f}"
-    return [row.question, f"`{command}`", minutes, row.answer]

@@ -1,6 +1,6 @@
 """How much memory does a second-order meta-gradient need, and what does it cost in time to need less?
 
-    python -m benchmarks.memory                        about 25 minutes on two CPU cores
+    python -m benchmarks.memory          about 25 minutes on two CPU cores
 
 Conv4-64 on 28 x 28 images, 4 tasks, 5 ways, 1 shot, 15 queries a class, SGD, float32: what the process has resident at
 its peak, and what the compiled program needs beside arguments and results, against inner steps; the latter also against

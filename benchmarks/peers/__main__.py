@@ -1,6 +1,6 @@
 """How fast is the same meta-training in `jax_meta`, plain JAX, PyTorch and its meta-learning libraries?
 
-    python -m benchmarks.peers                         about 45 minutes on two CPU cores
+    python -m benchmarks.peers           about 45 minutes on two CPU cores
 
 A meta-step draws its tasks, takes MAML's meta-gradient, of second or first order, and updates with Adam. Each peer
 works in a process of its own, with as many threads as the others, and as its own documentation writes it. First all

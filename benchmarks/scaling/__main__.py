@@ -1,8 +1,8 @@
 """How do meta-steps scale over devices: measured on CPU devices, processes or a GPU, and on paper?
 
-    python -m benchmarks.scaling                       about five minutes on two CPU cores
-    python -m benchmarks.scaling --workloads sine --repeats 3 --seconds 0.2   two minutes
-    python -m benchmarks.scaling --parts paper --flop-rate 1e14               seconds
+    python -m benchmarks.scaling         about five minutes on two CPU cores
+    python -m benchmarks.scaling --workloads sine --repeats 3        two minutes
+    python -m benchmarks.scaling --parts paper --flop-rate 1e14      seconds
 
 On CPU, second-order MAML through `jax_meta.fit` runs on 1, 2, 4, 8 devices of one process, and in 1, 2, 4 processes of
 one device each, which talk over the loopback address: with as many tasks on every device (weak scaling), and with as

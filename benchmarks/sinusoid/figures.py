@@ -11,21 +11,15 @@ from matplotlib.figure import Figure
 
 import jax_meta
 from benchmarks.sinusoid import geometry
-from benchmarks.sinusoid.methods import LOSS_FN, MODEL, Outcome
-from benchmarks.sinusoid.protocol import Protocol
+from benchmarks.sinusoid.methods import LOSS_FN, MODEL, Outcome, methods
+from benchmarks.sinusoid.protocol import PROTOCOLS, Protocol
 from jax_meta import Task
 from jax_meta.plots import plot_fit, plot_learning_curve
 from jax_meta.tasks import sinusoid
 
 FIT_STEPS = (0, 1, 10)
 TRANSFER_FIT_LEARNING_RATE = 0.02  # the post's choice for this one figure
-LABELS = {
-    "maml": "MAML",
-    "fomaml": "first-order MAML",
-    "reptile": "Reptile",
-    "transfer": "transfer",
-    "random": "random initialization",
-}
+LABELS = {name: method.label for name, method in methods(PROTOCOLS["post"]).items()}
 
 
 class Scene(NamedTuple):
@@ -110,7 +104,7 @@ def draw_fit(scene: Scene, *, method: str, one_sided: bool = False) -> Figure:
     """The first seed's network, adapted to one task."""
     rate = TRANSFER_FIT_LEARNING_RATE if method == "transfer" else scene.protocol.inner_learning_rate
     where = ", all points on one side" if one_sided else ""
-    figure, axes = blank(f"{LABELS[method][0].upper()}{LABELS[method][1:]}, SGD {rate:g} on 10 points{where}")
+    figure, axes = blank(f"{LABELS[method]}, SGD {rate:g} on 10 points{where}")
     task = scene.one_sided if one_sided else scene.task
     params = jax.tree.map(lambda leaf: leaf[0], scene.outcomes[method].params)
     predictions = fits(params, task, rate)

@@ -16,7 +16,7 @@ from benchmarks.harness.arguments import make_parser, parse, positive, positive_
 from benchmarks.harness.results import save_figure, write_results
 from benchmarks.harness.running import running
 from benchmarks.sweep.networks import compare_throughput, make_grid, run
-from benchmarks.sweep.results import describe_grid, draw, table
+from benchmarks.sweep.results import META_STEPS, describe_grid, draw, table
 from jax_meta.runs.progress import duration
 
 NUM_TASKS = 4
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
             "throughput": speed,
             "settings": rows,
         }
-        write_results(options, content, table(rows, speed))
+        write_results(options, content, table(content))
         save_figure(options.output / "sweep.png", draw(rows, options.seeds))
 
 
@@ -64,7 +64,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     )
     add_rates("--step-sizes", default=STEP_SIZES, help="of the inner SGD")
     add_rates("--outer-learning-rates", default=[1e-3], help="of the outer Adam")
-    add("--steps", type=positive, default=20_000, metavar="N", help=f"meta-steps, of {NUM_TASKS} tasks each")
+    add("--steps", type=positive, default=META_STEPS, metavar="N", help=f"meta-steps, of {NUM_TASKS} tasks each")
     add("--timed-steps", type=positive, default=500, metavar="N", help="meta-steps in a turn of the timing")
     options = parse(parser, arguments)
     if options.seeds < 2:

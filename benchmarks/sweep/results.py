@@ -12,6 +12,7 @@ from benchmarks.harness.index import Row
 from benchmarks.harness.results import Column, markdown_table, records_table, rounded
 from benchmarks.sweep.networks import Grid
 
+META_STEPS = 20_000
 SHOWN_STEPS = (0, 1, 5, 10)
 DRAWN_STEPS = (1, 5, 10)
 HIGHEST_DRAWN, MOST_TICKS = 6.0, 12
@@ -52,9 +53,11 @@ def or_none(values: Any, kept: np.ndarray) -> list[float | None]:
     return [rounded(float(value)) if keep else None for value, keep in zip(values, kept, strict=True)]
 
 
-def table(rows: list[dict[str, Any]], speed: dict[str, Any]) -> str:
-    """Both tables: the errors, and the throughput."""
-    last = SHOWN_STEPS[-1]
+def table(told: Mapping[str, Any]) -> str:
+    """Both tables, the errors and the throughput, under a line that says what was trained."""
+    speed, last, cut = told["throughput"], SHOWN_STEPS[-1], told["meta_steps"] < META_STEPS
+    trained = f"Trained for {told['meta_steps']:,} meta-steps of {told['tasks_per_meta_step']} tasks"
+    trained += f", cut: by default it is {META_STEPS:,}" if cut else ""
     errors: dict[str, Column] = {
         "inner step size": "{step_size:g}",
         "outer learning rate": "{outer_learning_rate:g}",
@@ -72,7 +75,8 @@ def table(rows: list[dict[str, Any]], speed: dict[str, Any]) -> str:
         [f"{networks} {way}", f"{compiling:.2f}", f"{seconds:.2f}", f"{steps / seconds:,.0f}", f"{times:.2f}"]
         for way, compiling, seconds, times in ways
     ]
-    return records_table(rows, errors) + "\n" + markdown_table(header, cells)
+    tables = records_table(told["settings"], errors), markdown_table(header, cells)
+    return "\n".join([f"{trained}; errors on {told['test_tasks']:,} new sines.\n", *tables])
 
 
 def interval(row: dict[str, Any], step: int) -> str:

@@ -11,7 +11,8 @@ import pytest
 
 import jax_meta
 from benchmarks.few_shot import __main__ as few_shot
-from benchmarks.few_shot import results, training
+from benchmarks.few_shot import experiment as training
+from benchmarks.few_shot import results
 from benchmarks.few_shot.experiment import make_experiment, make_outer
 from benchmarks.few_shot.protocol import make_protocol
 from jax_meta.datasets import ClassImages, Splits

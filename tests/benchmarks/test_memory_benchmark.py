@@ -93,12 +93,12 @@ def test_a_wrong_gradient_is_found_out(tmp_path):
 @pytest.mark.slow
 def test_a_failure_ends_one_variant_and_the_rest_goes_on(tmp_path):
     failing = {name: program(name) for name in ("missing", "out_of_memory", "killed", "silent")}
-    told = run(tmp_path, machine=MACHINE._replace(timeout=3.0), **failing, right=program("known"))
+    told = run(tmp_path, machine=MACHINE._replace(timeout=8.0), **failing, right=program("known"))
     assert told["missing"]["status"].startswith("not installed: pip install it")
     assert told["out_of_memory"]["status"].startswith("failed: ")
     assert "emory" in told["out_of_memory"]["status"]
     assert told["killed"]["status"].startswith("failed: exit code -9")
-    assert told["silent"]["status"] == "failed: no answer in 3 s"
+    assert told["silent"]["status"] == "failed: no answer in 8 s"
     assert told["right"]["status"] == "measured"
     assert not any("peak_mib" in told[name] for name in failing)
 

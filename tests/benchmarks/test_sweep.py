@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import jax_meta
+from benchmarks.harness import index
 from benchmarks.sweep import __main__ as sweep
 from benchmarks.sweep import networks, results
 from jax_meta.tasks import sinusoid
@@ -146,6 +147,16 @@ def test_bands_are_those_of_estimate_and_a_diverged_seed_leaves_a_gap():
     after_one, after_five, _ = (line.get_ydata() for line in axes.lines if line.get_marker() == "o")
     np.testing.assert_allclose(after_one, [whole["mean"][1], broken["mean"][1]])
     assert np.isnan(after_five[1])
+
+
+def test_a_sweep_that_was_cut_says_so():
+    told = json.loads((index.BENCHMARKS / "results" / "sweep" / "results.json").read_text())
+    whole, cut = results.table(told), results.table({**told, "meta_steps": 20})
+    assert whole.startswith(
+        "Trained for 20,000 meta-steps of 4 tasks; errors on 1,000 new sines.\n\n| inner step size |"
+    )
+    assert cut.startswith("Trained for 20 meta-steps of 4 tasks, cut: by default it is 20,000; errors on")
+    assert (index.BENCHMARKS / "results" / "sweep" / "table.md").read_text() == whole
 
 
 def test_rounding_is_told_from_a_real_difference():
