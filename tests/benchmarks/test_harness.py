@@ -11,12 +11,16 @@ import jax
 import pytest
 from matplotlib.figure import Figure
 
+from benchmarks.convolution import results as convolution
+from benchmarks.growth import results as growth
 from benchmarks.harness import index
 from benchmarks.harness.arguments import make_parser, parse
 from benchmarks.harness.machine import environment, processor
 from benchmarks.harness.progress import Part, progress
 from benchmarks.harness.results import markdown_table, records_table, rounded, save_figure, write_json, write_results
 from benchmarks.harness.running import contents, make_output_folder, running
+from benchmarks.sinusoid import speed
+from benchmarks.sweep import results as sweep
 from jax_meta.runs.progress import duration
 
 
@@ -229,3 +233,18 @@ def test_another_result_is_another_index(tmp_path):
     path.write_text(json.dumps(told))
     assert "width 7.25" not in before
     assert "width 7.25" in index.make_index(tmp_path)
+
+
+TABLES = {
+    "convolution": convolution.table,
+    "growth": lambda told: growth.make_tables(told["scans"], told["split"], told["profiles"]),
+    "sinusoid_speed": lambda told: records_table(told["methods"], speed.COLUMNS),
+    "sweep": sweep.table,
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_committed_table_is_what_its_results_say(name):
+    folder = index.BENCHMARKS / "results" / name
+    told = json.loads((folder / "results.json").read_text())
+    assert (folder / "table.md").read_text(encoding="utf-8") == TABLES[name](told)
