@@ -1,7 +1,5 @@
 """`dense` is a matrix product, in value and in derivatives of every order, however it is mapped."""
 
-from functools import partial
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
