@@ -54,11 +54,12 @@ class TrainingSet(NamedTuple):
 
 @partial(jax.jit, static_argnums=0)
 def make_training_set(protocol: Protocol, key: jax.Array) -> TrainingSet:
-    """Draws the sines of the protocol; there are none where each visit brings new ones."""
+    """Draws the sines of the protocol; one, which is not used, where each visit brings new ones."""
     sine_key, input_key = jax.random.split(key)
+    count = max(1, protocol.train_tasks)
     return TrainingSet(
-        sinusoid.sample_sinusoids(sine_key, protocol.train_tasks, phases=protocol.phases),
-        sinusoid.sample_inputs(input_key, protocol.train_tasks, protocol.shots),
+        sinusoid.sample_sinusoids(sine_key, count, phases=protocol.phases),
+        sinusoid.sample_inputs(input_key, count, protocol.shots),
     )
 
 

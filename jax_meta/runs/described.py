@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import optax
 
+from jax_meta.loss_checks import CheckedLoss
 from jax_meta.runs.program import Seen, array_digest, is_array, shorten
 
 MAX_ENTRIES, MAX_LENGTH = 300, 60
@@ -37,6 +38,7 @@ def described(functions: Mapping[str, Any], seen: Seen) -> dict[str, Any]:
     queue, known = deque(functions.items()), list[Any]()
     while queue and len(found) < MAX_ENTRIES:
         path, value = queue.popleft()
+        value = value.loss_fn if isinstance(value, CheckedLoss) else value
         try:
             is_plain, text = plain(value, seen)
             name, parts = ("", {}) if is_plain else inside(value)

@@ -39,9 +39,9 @@ def test_a_row_for_each_sampler(tmp_path, monkeypatch):
         return sources.make_workload(learner, jnp.zeros(()), sinusoid.sample_tasks, sources.numpy_sines)
 
     monkeypatch.setattr(host_data, "WORKLOADS", {"sines": small})
-    host_data.main(["--rounds", "2", "--sine-steps", "3", "--output", str(tmp_path)])
+    host_data.main(["--repeats", "2", "--sine-steps", "3", "--output", str(tmp_path)])
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
-    assert [row["tasks from"] for row in rows] == ["device", "function", "DataLoader"]
+    assert [row["tasks_from"] for row in rows] == ["device", "function", "DataLoader"]
     assert rows[0]["ratio"] == 1
     assert all(row["microseconds"] > 0 for row in rows)
     assert len((tmp_path / "table.md").read_text().splitlines()) == 5

@@ -79,10 +79,15 @@ def test_a_lock_that_is_no_runs_is_left_alone(tmp_path, make):
 
 @pytest.mark.filterwarnings("ignore:.*fork")
 def test_a_process_forked_from_a_run_does_not_hold_its_lock(tmp_path):
+    reader, writer = os.pipe()
     with locked(tmp_path):
         child = os.fork()
         if not child:
+            os.write(writer, b".")
             signal.pause()
+    os.read(reader, 1)  # the child runs, and has let go of the file
+    os.close(reader)
+    os.close(writer)
     try:
         with locked(tmp_path):  # as after the death of the one that held it
             assert (tmp_path / "lock").read_text() == str(os.getpid())

@@ -93,7 +93,7 @@ def test_the_seed_that_fails_is_named_by_what_draws_its_tasks_again(states, tmp_
             r"the state's step is \[0, 1, 0\], and must be one number, or one for each seed",
         ),
         ({"step": jnp.zeros((SEEDS, 1), int)}, "must be one number, or one for each seed"),
-        ({"params": PROBLEM.params}, "every leaf of the state needs the same leading axis, which counts seeds"),
+        ({"params": PROBLEM.params}, "every leaf of the state needs the same leading axis 0, which counts seeds"),
     ],
 )
 def test_a_state_that_is_of_neither_kind_is_refused(states, change, message):
