@@ -75,7 +75,7 @@ def test_nan_from_the_first_step_on_is_told():
     """An accuracy would be that of the first class there, which every row of NaN is taken for."""
     tasks = random_tasks(3)
     tasks = tasks._replace(support=with_nan(tasks.support))
-    with pytest.warns(RuntimeWarning, match=r"1 of 3 tasks is NaN or infinite from inner step 1 on.*labels out of range"):
+    with pytest.warns(RuntimeWarning, match="1 of 3 tasks is NaN or infinite from inner step 1 on.*labels"):
         curves = jax_meta.evaluate(LEARNER, distance, jnp.array(2.0), tasks, KEY, num_steps=2)
     assert_equal(jnp.isfinite(curves["loss"]).all(axis=1), [True, False, True])
 
