@@ -21,7 +21,7 @@ from tests.learners import outer_for
 
 KEY = jax.random.key(0)
 QUIET = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck), "database": None}
-SOME = settings(max_examples=6, **QUIET)  # type: ignore[arg-type]
+SOME = settings(max_examples=3, **QUIET)  # type: ignore[arg-type]
 MANY = settings(max_examples=150, **QUIET)  # type: ignore[arg-type]
 STRENGTH, STEP_SIZE = 3.0, 0.1
 
