@@ -15,7 +15,9 @@ class Variant(NamedTuple):
 
 def ours(label: str, **options: Any) -> Variant:
     """A variant of `jax_meta`, one task at a time unless told otherwise."""
-    return Variant(Entry(label, "benchmarks.memory.in_jax:ours", "jax-metalearn", "ours"), {"task_batch_size": 1, **options})
+    return Variant(
+        Entry(label, "benchmarks.memory.in_jax:ours", "jax-metalearn", "ours"), {"task_batch_size": 1, **options}
+    )
 
 
 def torch_peer(name: str) -> Variant:

@@ -47,11 +47,7 @@ def counted(params, batch, key):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_mean_of_bools_and_integers_is_a_float(way):
-<<<<<<< HEAD
     """One of four tasks is right: 0.25, where a bool would be True; 2, 3, 3, 3 are 2.75, where an integer is 2."""
-=======
-    """One of four tasks is right: 0.25, and a bool would be True; 2, 3, 3, 3 are 2.75, and an integer would be 2."""
->>>>>>> core
     learner = jax_meta.reptile(counted, SGD, num_steps=0)
     tasks = Task(*[jnp.arange(4.0)[:, None]] * 2)
     expected = {"bool": 0.25, "int": 2.75, "float": 3.5, "number": 1.0}
