@@ -12,7 +12,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from jax_meta.arguments import check_key, check_optimizer, check_params
 from jax_meta.base import Batch, LossFn, Params
-from jax_meta.checks import check_batch, check_batch_size, check_num_steps
+from jax_meta.checks import check_batch, check_batch_size, check_labels_at_hand, check_num_steps
 from jax_meta.loss_checks import checked_loss
 from jax_meta.memory import INNER_GRADIENT, UNROLL_LIMIT, Remat, loop, mixed_mode_value_and_grad, value_and_grad
 
@@ -107,7 +107,7 @@ def adapt(
     Raises:
         ValueError: if `num_steps` is negative, `batch_size` is not between 1 and the number of examples, there are
             none, or `remat` is none of the four, or is "updates" without `mixed_mode`; if `params` have collections of
-            Flax besides `params`.
+            Flax besides `params`; for labels out of range, where JAX does not trace them.
         TypeError: for arguments of another kind, such as a loss of other arguments, or parameters that are no floats.
 
     Example:
@@ -119,6 +119,7 @@ def adapt(
     """
     check_optimizer(optimizer)
     check_params(params)
+    check_labels_at_hand(checked_loss(loss_fn), params, batch, key)
     (adapted, _), observations = inner_loop(
         loss_fn,
         optimizer,

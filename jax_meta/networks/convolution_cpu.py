@@ -129,8 +129,9 @@ def kernel_by_patches(images: jax.Array, outputs: jax.Array, *, geometry: Geomet
 def images_by_patches(kernel: jax.Array, outputs: jax.Array, *, geometry: Geometry) -> jax.Array:
     """The gradient of the images: what outputs · kernelᵀ gives to each window, summed where windows overlap."""
     windows = jnp.einsum("nhwo,rsco->nhwrsc", outputs, kernel)
-    shape = jax.ShapeDtypeStruct((outputs.shape[0], *geometry.image, kernel.shape[2]), outputs.dtype)
-    (gradient,) = jax.linear_transpose(lambda images: patches(images, geometry), shape)(
+    # not a shape alone: inside `jax.shard_map` its type also says over which axes it varies
+    images = jnp.broadcast_to(windows.ravel()[0], (outputs.shape[0], *geometry.image, kernel.shape[2]))
+    (gradient,) = jax.linear_transpose(lambda images: patches(images, geometry), images)(
         windows.reshape(*outputs.shape[:3], -1)
     )
     return gradient

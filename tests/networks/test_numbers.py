@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import jax_meta
@@ -93,3 +94,10 @@ def test_unknown_options_of_conv4_are_refused():
     for options in ({"downsample": "strides"}, {"head": "average"}):
         with pytest.raises(ValueError, match="must be one of"):
             jax.eval_shape(jax_meta.models.Conv4(2, 2, **options).init, KEY, jnp.ones((2, 16, 16, 1)))
+
+
+def test_adapt_is_not_begun_with_labels_out_of_range():
+    """More than the steps that are written out: in a loop labels are traced, and the result would be NaN in silence."""
+    loss_fn, batch = jax_meta.classification(logits_of), (LOGITS, jnp.array([1, 2, 3, 1]))
+    with pytest.raises(ValueError, match=r"labels from 0 to 2, got labels from 1 to 3: number the classes"):
+        jax_meta.adapt(loss_fn, optax.sgd(0.1), jnp.ones(()), batch, KEY, num_steps=20)
