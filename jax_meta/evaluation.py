@@ -188,7 +188,7 @@ def transduction(apply: Apply) -> Measure:
 
     Example:
         >>> import jax, jax.numpy as jnp, jax_meta
-        >>> measure = jax_meta.transduction(lambda params, images: (images - images.mean(axis=0)) @ params)
+        >>> measure = jax_meta.transduction(lambda params, images: (images - images.mean(0, keepdims=True)) @ params)
         >>> task = jax_meta.Task((jnp.eye(2), jnp.arange(2)), (jnp.eye(2), jnp.arange(2)))
         >>> assert measure(jnp.eye(2), task, jax.random.key(0))["inductive"] == 1
     """

@@ -92,7 +92,8 @@ def fit_unchecked(
     mesh: Mesh | None = None,
 ) -> tuple[TrainState, Metrics]:
     """`fit`, without a look at the metrics it returns: they may be NaN or infinite."""
-    check_training(learner, optimizer, state)
+    if not isinstance(sample_tasks, HostTasks):  # which says itself that it trains one network
+        check_training(learner, optimizer, state)
     check_num_steps(num_meta_steps, "num_meta_steps")
     check_count(num_tasks, "num_tasks", least=1)
     sample_tasks, state = replicate((as_argument(sample_tasks), state), mesh)

@@ -6,11 +6,12 @@ from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
 import numpy as np
 import optax
 
 from jax_meta.algorithms.meta_sgd import meta_sgd
-from jax_meta.base import LossFn, MetaLearner
+from jax_meta.base import Batch, LossFn, MetaLearner, Metrics, Params
 from jax_meta.saved.names import (
     ACTIVATIONS,
     LEARNERS,
@@ -96,9 +97,14 @@ def build_optimizer(given: Any, entries: Mapping[str, Entry] = OPTIMIZERS, depth
     return optax.chain(*(build_optimizer(part, OPTIMIZERS | TRANSFORMS, depth + 1) for part in parts))
 
 
+def not_recorded(params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+    """In the place of a loss that the file does not hold."""
+    raise ValueError("the file does not hold the loss: give it to jax_meta.load_model(path, loss=loss_fn).")
+
+
 def build_learner(settings: Settings, loss_fn: LossFn | None) -> MetaLearner:
     """The recorded learner, for a loss."""
-    learner = build("learner", settings["learner"], LEARNERS)
+    learner, loss_fn = build("learner", settings["learner"], LEARNERS), loss_fn or not_recorded
     if learner.func is meta_sgd:
         if settings["optimizer"] is not None:
             raise ValueError("meta_sgd learns its own step sizes and takes no optimizer: leave it out.")

@@ -14,6 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec  # noqa: E402
 
 import jax_meta  # noqa: E402
 from jax_meta.devices import spread  # noqa: E402
+from jax_meta.networks.layers import Convolution, Dense  # noqa: E402
 from tests.learners import Problem, quadratics, sines  # noqa: E402
 
 KEY = jax.random.key(0)
@@ -89,6 +90,23 @@ def gradients():
     }
 
 
+def mapped_by_hand(layer, shape):
+    """The gradient of the mean over the devices of a `jax.shard_map` of one's own."""
+    mesh, inputs = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("tasks",)), jax.random.normal(KEY, (2, *shape))
+    params = jax.tree.map(lambda leaf: leaf.astype(float), layer.init(KEY, inputs[0]))
+
+    def loss(params, inputs):
+        return (layer.apply(params, inputs) ** 2).mean()
+
+    def on_a_device(params, inputs):
+        return jax.grad(lambda params: jax.lax.pmean(loss(params, inputs[0]), "tasks"))(params)
+
+    each, whole = PartitionSpec("tasks"), PartitionSpec()
+    mapped = jax.shard_map(on_a_device, mesh=mesh, in_specs=(whole, each), out_specs=whole)
+    expected = jax.grad(lambda params: jax.vmap(loss, (None, 0))(params, inputs).mean())
+    return difference(jax.jit(mapped)(params, inputs), jax.jit(expected)(params))
+
+
 def main():
     """Prints a line of JSON."""
     report, states = {}, {}
@@ -119,6 +137,9 @@ def main():
     report["tasks at hand on a device"] = given.support[0].addressable_shards[0].data.shape[:2]
     report["devices of the result"] = len(jax.tree.leaves(states[4, 8].params)[0].devices())
     report |= gradients()
+    layers = {"dense": (Dense(3), (4, 2)), "strided convolution": (Convolution(3, strides=2), (4, 6, 6, 2))}
+    for name, (layer, shape) in layers.items():
+        report[f"shard_map, {name}"] = mapped_by_hand(layer, shape)
     print(json.dumps(report))
 
 

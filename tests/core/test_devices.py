@@ -44,6 +44,8 @@ def test_training_is_the_same_on_any_number_of_devices(report, num_tasks, device
         "outside jit",
         "fit_tasks, 8 tasks",
         "fit_tasks, 5 tasks",
+        "shard_map, dense",
+        "shard_map, strided convolution",
     ],
 )
 def test_so_it_is_with(report, case):

@@ -52,9 +52,11 @@ def test_the_mean_of_bools_and_integers_is_a_float(way):
     tasks = Task(*[jnp.arange(4.0)[:, None]] * 2)
     expected = {"bool": 0.25, "int": 2.75, "float": 3.5, "number": 1.0}
     state = jax_meta.init(learner, SGD, jnp.array(0.0), KEY)
-    _, history = jax_meta.fit(
-        learner, SGD, lambda key, num_tasks: tasks, state, num_meta_steps=2, num_tasks=4, **WAYS[way]
-    )
+
+    def in_some_order(key, num_tasks):  # since a sampler has to draw by its key
+        return jax.tree.map(partial(jax.random.permutation, key), tasks)
+
+    _, history = jax_meta.fit(learner, SGD, in_some_order, state, num_meta_steps=2, num_tasks=4, **WAYS[way])
     assert_close(history, {name: np.full(2, value) for name, value in expected.items()})
     assert {values.dtype for values in history.values()} == {jnp.dtype("float64")}
 
