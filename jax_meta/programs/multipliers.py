@@ -1,0 +1,76 @@
+"""Which numbers of an optimizer do nothing but multiply: another value of theirs needs no other program.
+
+A step size multiplies updates, and is the same to the last bit as a constant of the program or as its argument. A decay
+β does not: 1 - β is taken in double precision where β is a constant, and in that of the arrays where it is an argument.
+"""
+
+import functools
+from collections.abc import Hashable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+class Known:
+    """Something that is known by a key, beside the thing that has it."""
+
+    __slots__ = ("key", "thing")
+
+    def __init__(self, key: Hashable, thing: Any):
+        """Both of them."""
+        self.key, self.thing = key, thing
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the keys are equal."""
+        return isinstance(other, Known) and self.key == other.key
+
+    def __hash__(self) -> int:
+        """Of the key."""
+        return hash(self.key)
+
+
+@functools.lru_cache(maxsize=256)
+def multipliers(optimizer: Known) -> tuple[int, ...]:
+    """The places of the numbers that are arrays already, and of those that only multiply.
+
+    Args:
+        optimizer: the key of its parts, and with it the pair of `make`, which puts it together, and its numbers.
+
+    Returns:
+        Places among the numbers. The optimizer is traced on a matrix; of one that refuses it, only the arrays.
+    """
+    make, numbers = optimizer.thing
+    arrays = tuple(place for place, number in enumerate(numbers) if isinstance(number, jax.Array))
+    if len(arrays) == len(numbers):
+        return arrays
+
+    def update(numbers, gradient):
+        made = make(numbers)
+        return made.update(gradient, made.init(gradient), gradient)[0]
+
+    try:
+        jaxpr = jax.make_jaxpr(update)(list(numbers), jnp.zeros((2, 2))).jaxpr
+    except Exception:  # whatever this optimizer asks for: its numbers then are constants, as they are written
+        return arrays
+    scalars = jaxpr.invars[:-1]
+    return tuple(place for place, scalar in enumerate(scalars) if place in arrays or only_multiplies(jaxpr, scalar))
+
+
+def only_multiplies(jaxpr: Any, scalar: Any) -> bool:
+    """Whether a scalar is used, and does nothing but multiply arrays, perhaps after a change of sign or dtype."""
+    uses = [equation for equation in jaxpr.eqns if any(scalar is operand for operand in equation.invars)]
+    returned = any(scalar is output for output in jaxpr.outvars)
+    return bool(uses) and not returned and all(is_product(use, scalar) or is_passed_on(jaxpr, use) for use in uses)
+
+
+def is_product(equation: Any, scalar: Any) -> bool:
+    """Whether an equation multiplies an array by a scalar."""
+    others = [operand for operand in equation.invars if operand is not scalar]
+    return equation.primitive.name == "mul" and len(others) == 1 and others[0].aval.ndim > 0
+
+
+def is_passed_on(jaxpr: Any, equation: Any) -> bool:
+    """Whether an equation changes sign, dtype or shape alone, and what comes of it only multiplies."""
+    unary = equation.primitive.name in ("convert_element_type", "neg", "broadcast_in_dim", "reshape")
+    return unary and only_multiplies(jaxpr, equation.outvars[0])
