@@ -23,15 +23,17 @@ from jax_meta.algorithms.maml import fomaml, maml
 from jax_meta.algorithms.meta_sgd import MetaSGDParams, meta_sgd
 from jax_meta.algorithms.reptile import ReptileParams, carried_reptile, carry_state, interpolate, reptile
 from jax_meta.algorithms.transfer import transfer
-from jax_meta.base import LossFn, LossGradient, MetaLearner, Sampler, Task, TrainState
+from jax_meta.base import AdaptFn, GradientFn, LossFn, LossGradient, MetaLearner, Sampler, Task, TrainState
 from jax_meta.checks import check_finite
 from jax_meta.evaluation import Estimate, estimate, evaluate, learning_curves, transduction
+from jax_meta.host.sources import HostTasks, OutOfTasksError, host_tasks
 from jax_meta.inner import adapt, balanced, shuffled
 from jax_meta.installation import check_alone
 from jax_meta.losses import classification, regression
+from jax_meta.meta_step import init, meta_gradient, next_tasks, train_step
 from jax_meta.networks import layers, models
 from jax_meta.networks.convolution import convolution
-from jax_meta.outer import fit, fit_tasks, init, meta_gradient, next_tasks, train_step
+from jax_meta.outer import fit, fit_tasks
 from jax_meta.runs.checkpoints import load_state
 from jax_meta.runs.compilation import cache_compilation
 from jax_meta.runs.loop import train
@@ -43,12 +45,16 @@ check_alone(Path(__file__).parent)
 __version__ = version("jax-metalearn")
 
 __all__ = [
+    "AdaptFn",
     "Estimate",
+    "GradientFn",
+    "HostTasks",
     "LoadedModel",
     "LossFn",
     "LossGradient",
     "MetaLearner",
     "MetaSGDParams",
+    "OutOfTasksError",
     "ReptileParams",
     "Sampler",
     "Task",
@@ -68,6 +74,7 @@ __all__ = [
     "fit",
     "fit_tasks",
     "fomaml",
+    "host_tasks",
     "imaml",
     "init",
     "interpolate",
@@ -91,3 +98,8 @@ __all__ = [
     "transduction",
     "transfer",
 ]
+
+
+def __dir__() -> list[str]:
+    """What tab completion offers: the public names, and no module of the library's own workings."""
+    return [*__all__, "__version__"]

@@ -2,23 +2,22 @@
 
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jax_meta.base import Metrics, Params, PyTree, Task
+from jax_meta.base import Params, PyTree, Task
 
 AXIS = "tasks"
 WHOLE = PartitionSpec()
 
 
-def mean_over_devices(
-    mean: Callable[..., tuple[Params, Metrics]], mesh: Mesh, meta_params: Params, tasks: Task, keys: jax.Array
-) -> tuple[Params, Metrics]:
-    """`mean(meta_params, tasks, keys, counted)`, with the tasks spread over the mesh.
+def mean_over_devices(mean: Callable[..., Any], mesh: Mesh, meta_params: Params, tasks: Task, keys: jax.Array) -> Any:
+    """`mean(meta_params, tasks, keys, counted)`, a tree of means, with the tasks spread over the mesh.
 
     Where the number of devices does not divide that of tasks, some tasks are done twice, and the copies do not count.
     """
@@ -39,17 +38,8 @@ def mean_over_devices(
     on_mesh = jax.shard_map(
         share, mesh=mesh, in_specs=(WHOLE, shares, shares, shares), out_specs=WHOLE, check_vma=False
     )
-    gradient, metrics = on_mesh(meta_params, tasks, keys, counted)
-    if counted is None:
-        return gradient, metrics
-    gradient, metrics = optax.tree.scale(len(places) / num_tasks, (gradient, metrics))
-    return jax.tree.map(as_dtype_of, meta_params, gradient), metrics
-
-
-def as_dtype_of(like: jax.Array, mean: jax.Array) -> jax.Array:
-    """A mean in the dtype of what it is of; that of integers is rounded."""
-    dtype = jnp.result_type(like)
-    return (mean if jnp.issubdtype(dtype, jnp.inexact) else jnp.round(mean)).astype(dtype)
+    means = on_mesh(meta_params, tasks, keys, counted)
+    return means if counted is None else optax.tree.scale(len(places) / num_tasks, means)
 
 
 def in_one_message(collective: Callable[[jax.Array], jax.Array], tree: PyTree) -> PyTree:
@@ -135,10 +125,18 @@ def checksum(leaf: jax.Array) -> int:
 
 
 def check_mesh(mesh: Mesh) -> Mesh:
-    """The mesh, with shardings left to the compiler; raises ValueError unless it has an axis for the tasks."""
+    """The mesh, with shardings left to the compiler; raises ValueError unless it has an axis for the tasks.
+
+    Within `jax.set_mesh` of explicit axes, JAX's default, nothing is left to the compiler: ValueError, too.
+    """
     if AXIS not in mesh.shape:
         raise ValueError(
             f"the mesh needs an axis {AXIS!r}, and has {tuple(mesh.shape)}: make it with "
             f"jax.make_mesh((jax.device_count(),), ({AXIS!r},))."
+        )
+    if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
+        raise ValueError(
+            "mesh= leaves shardings to the compiler, and jax.set_mesh has set explicit axes: call this outside of it, "
+            "or set a mesh made with jax.make_mesh(..., axis_types=(jax.sharding.AxisType.Auto,) * number_of_axes)."
         )
     return Mesh(mesh.devices, mesh.axis_names)

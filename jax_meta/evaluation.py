@@ -1,16 +1,20 @@
 """How well a learner adapts: the query metrics after every inner step, and their interval."""
 
+import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import stdtrit
 
+from jax_meta.arguments import check_key, check_learner
 from jax_meta.base import LossFn, MetaLearner, Metrics, Params, Task
-from jax_meta.checks import check_num_steps, check_tasks
+from jax_meta.checks import check_count, check_num_steps, check_tasks
+from jax_meta.loss_checks import checked_loss
 from jax_meta.losses import Apply
+from jax_meta.mean import widen
 
 Measure = Callable[[Params, Task, jax.Array], Metrics]
 """`(params, task, key) -> metrics`: what is measured of adapted parameters on their task."""
@@ -41,15 +45,32 @@ def evaluate(
         Every metric of `loss_fn`, each `[num_tasks, num_steps + 1]`; column i is after i steps.
 
     Raises:
-        ValueError: as in `jax_meta.meta_gradient`.
+        ValueError, TypeError: as in `jax_meta.meta_gradient`.
+        FloatingPointError: if a loss is NaN before the first step, which comes from NaN in the meta-parameters or the
+            tasks, or from labels out of range.
+
+    Warns:
+        RuntimeWarning: if a loss is NaN or infinite, as where adaptation diverges, naming the step and the number of
+            tasks. What was measured is returned as it is. Inside `jit` or `vmap` neither is raised.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, optax
+        >>> loss_fn = jax_meta.regression(lambda slope, inputs: slope * inputs)
+        >>> lines = (jnp.ones((2, 5, 1)), 3 * jnp.ones((2, 5, 1)))  # 2 tasks, 5 points
+        >>> learner, tasks = jax_meta.maml(loss_fn, optax.sgd(0.1), num_steps=1), jax_meta.Task(lines, lines)
+        >>> curves = jax_meta.evaluate(learner, loss_fn, jnp.zeros(()), tasks, jax.random.key(0), num_steps=3)
+        >>> assert curves["loss"].shape == (2, 4) and (jnp.diff(curves["loss"]) < 0).all()
     """
+    loss_fn = checked_loss(loss_fn)
 
     def measure(params, task, key):
-        return loss_fn(params, task.query, key)[1]
+        return loss_fn(params, task.query, key)
 
-    return learning_curves(
+    losses, curves = measure_steps(
         learner, measure, meta_params, tasks, key, num_steps=num_steps, task_batch_size=task_batch_size
     )
+    check_losses(losses)
+    return curves
 
 
 def learning_curves(
@@ -64,9 +85,52 @@ def learning_curves(
 ) -> Metrics:
     """`evaluate` for what a loss on the query set cannot say: `measure(params, task, key)` sees the support set, too.
 
-    Args, returns and errors are otherwise those of `evaluate`. See `transduction` for a measure.
+    Args:
+        learner: the algorithm, as in `evaluate`.
+        measure: `(params, task, key) -> metrics`, arrays by name, for one task. See `transduction` for one.
+        meta_params: what was learned.
+        tasks: leaves `[num_tasks, examples, ...]`.
+        key: randomness, split over the tasks.
+        num_steps: the last inner step to measure, 0 or more.
+        task_batch_size: tasks at a time, any number: it bounds memory. Default: all at once.
+
+    Returns:
+        What `measure` returned, leaves `[num_tasks, num_steps + 1, ...]`; column i is after i steps. NaN and infinities
+        are returned as they are.
+
+    Raises:
+        ValueError, TypeError: as in `jax_meta.meta_gradient`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, optax
+        >>> loss_fn = jax_meta.regression(lambda slope, inputs: slope * inputs)
+        >>> lines = (jnp.ones((2, 5, 1)), 3 * jnp.ones((2, 5, 1)))  # 2 tasks, 5 points
+        >>> learner, tasks = jax_meta.maml(loss_fn, optax.sgd(0.1), num_steps=1), jax_meta.Task(lines, lines)
+        >>> measure = lambda slope, task, key: {"slope": slope}
+        >>> curves = jax_meta.learning_curves(learner, measure, jnp.zeros(()), tasks, jax.random.key(0), num_steps=50)
+        >>> assert curves["slope"].shape == (2, 51) and jnp.allclose(curves["slope"][:, -1], 3, atol=1e-3)
     """
+    return measure_steps(
+        learner, measure, meta_params, tasks, key, num_steps=num_steps, task_batch_size=task_batch_size
+    )
+
+
+def measure_steps(
+    learner: MetaLearner,
+    measure: Callable[[Params, Task, jax.Array], Any],
+    meta_params: Params,
+    tasks: Task,
+    key: jax.Array,
+    *,
+    num_steps: int,
+    task_batch_size: int | None,
+) -> Any:
+    """`learning_curves`, of a measure that returns any tree of arrays."""
+    check_learner(learner)
     check_num_steps(num_steps)
+    if task_batch_size is not None:
+        check_count(task_batch_size, "task_batch_size", least=1)
+    check_key(key)
     num_tasks = check_tasks(tasks)
 
     def learning_curve(task, key):
@@ -82,6 +146,33 @@ def learning_curves(
     return jax.lax.map(lambda pair: learning_curve(*pair), inputs, batch_size=batch_size)
 
 
+def check_losses(losses: jax.Array) -> None:
+    """Raises FloatingPointError for NaN before the first step, and warns of later ones; not inside `jit` or `vmap`.
+
+    Args:
+        losses: `[num_tasks, num_steps + 1]`.
+    """
+    if isinstance(losses, jax.core.Tracer):
+        return
+    values = np.asarray(losses)
+    at_once = np.isnan(values[:, 0])
+    if at_once.any():
+        raise FloatingPointError(
+            f"the loss of {at_once.sum()} of {len(values)} tasks is NaN before the first inner step, of task "
+            f"{at_once.argmax()} first: look for NaN in the meta-parameters and in the tasks, and for labels that are "
+            "not from 0 to the number of classes less one."
+        )
+    bad = ~np.isfinite(values)
+    if bad.any():
+        warnings.warn(
+            f"the loss of {bad.any(axis=1).sum()} of {len(values)} tasks is NaN or infinite from inner step "
+            f"{bad.any(axis=0).argmax()} on, and other metrics mean nothing there: adaptation diverges, so "
+            "lower the inner learning rate, or look for NaN and labels out of range in their support sets.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
 def transduction(apply: Apply) -> Measure:
     """A measure of classification with and without transduction, for models that normalise by the batch at hand.
 
@@ -92,8 +183,14 @@ def transduction(apply: Apply) -> Measure:
         apply: `(params, images) -> logits`, `[examples, ways]`.
 
     Returns:
-        `(params, task, key) -> {"transductive": accuracy, "inductive": accuracy}`, each from 0 to 1, for tasks whose
-        support and query are `(images, labels)`.
+        `(params, task, key) -> {"transductive": accuracy, "inductive": accuracy}`, each from 0 to 1, or NaN where a
+        logit is, for tasks whose support and query are `(images, labels)`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta
+        >>> measure = jax_meta.transduction(lambda params, images: (images - images.mean(axis=0)) @ params)
+        >>> task = jax_meta.Task((jnp.eye(2), jnp.arange(2)), (jnp.eye(2), jnp.arange(2)))
+        >>> assert measure(jnp.eye(2), task, jax.random.key(0))["inductive"] == 1
     """
 
     def measure(params, task, key):
@@ -104,7 +201,8 @@ def transduction(apply: Apply) -> Measure:
             return apply(params, jnp.concatenate([known, image[None]]))[-1]
 
         def accuracy(logits):
-            return (logits.argmax(axis=-1) == labels).mean()
+            correct = (logits.argmax(axis=-1) == labels).astype(jnp.float32)
+            return jnp.where(jnp.isnan(logits).any(axis=-1), jnp.nan, correct).mean()
 
         return {
             "transductive": accuracy(apply(params, images)),
@@ -127,7 +225,8 @@ def estimate(values: jax.Array | np.ndarray, *, axis: int = 0) -> Estimate:
     For 1,000 tasks t is 1.962, as good as the papers' 1.96; for five seeds it is 2.78.
 
     Args:
-        values: one value a task, or a seed, along `axis`; at least two.
+        values: one value a task, or a seed, along `axis`; at least two. Bools, integers and floats of fewer bits are
+            taken in floats of at least 32.
         axis: the axis to average over. Default: the first.
 
     Returns:
@@ -135,7 +234,13 @@ def estimate(values: jax.Array | np.ndarray, *, axis: int = 0) -> Estimate:
 
     Raises:
         ValueError: for fewer than two values.
+
+    Example:
+        >>> import jax.numpy as jnp, jax_meta
+        >>> mean, half_width = jax_meta.estimate(jnp.array([1.0, 2.0, 3.0]))
+        >>> assert mean == 2 and half_width > 1
     """
+    values = widen(values)
     count = values.shape[axis]
     if count < 2:
         raise ValueError(f"an interval needs at least 2 values along axis {axis}, got {count}: evaluate on more tasks.")

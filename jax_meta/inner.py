@@ -10,8 +10,10 @@ import optax
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import jaxpr_as_fun
 
+from jax_meta.arguments import check_key, check_optimizer, check_params
 from jax_meta.base import Batch, LossFn, Params
-from jax_meta.checks import check_batch_size, check_num_steps
+from jax_meta.checks import check_batch, check_batch_size, check_num_steps
+from jax_meta.loss_checks import checked_loss
 from jax_meta.memory import INNER_GRADIENT, UNROLL_LIMIT, Remat, loop, mixed_mode_value_and_grad, value_and_grad
 
 Order = Callable[[jax.Array, Batch], jax.Array]
@@ -19,7 +21,20 @@ Order = Callable[[jax.Array, Batch], jax.Array]
 
 
 def shuffled(key: jax.Array, batch: Batch) -> jax.Array:
-    """All examples in random order."""
+    """All examples in random order: the order of a pass in `jax_meta.adapt`.
+
+    Args:
+        key: randomness.
+        batch: leaves `[examples, ...]`.
+
+    Returns:
+        Indices of the examples, int32 `[examples]`, each once.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta
+        >>> order = jax_meta.shuffled(jax.random.key(0), (jnp.zeros((5, 1)), jnp.zeros((5, 1))))
+        >>> assert sorted(order.tolist()) == [0, 1, 2, 3, 4]
+    """
     return jax.random.permutation(key, jax.tree.leaves(batch)[0].shape[0])
 
 
@@ -27,6 +42,19 @@ def balanced(key: jax.Array, batch: Batch) -> jax.Array:
     """All examples of `(inputs, labels)` in random order, one of each class before the second of any.
 
     With K examples of each of N classes, every minibatch of N has each class once, as a 1-shot support set has.
+
+    Args:
+        key: randomness.
+        batch: `(inputs, labels)`, inputs `[examples, ...]` and integer labels `[examples]`.
+
+    Returns:
+        Indices of the examples, int32 `[examples]`, each once.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta
+        >>> labels = jnp.array([0, 0, 0, 1, 1, 1])
+        >>> order = jax_meta.balanced(jax.random.key(0), (jnp.zeros((6, 1)), labels))
+        >>> assert sorted(labels[order[:2]].tolist()) == [0, 1]
     """
     indices = shuffled(key, batch)
     labels = batch[1][indices]
@@ -68,16 +96,29 @@ def adapt(
             "blocks", each block of about √num_steps of them; or "updates", with `mixed_mode`, each block but for its
             gradients. Default: "none", the fastest.
         mixed_mode: whether to differentiate the inner gradients in forward mode, with less memory and little or no more
-            time, see `jax_meta.memory.mixed_mode_value_and_grad`. The result is the same; it can then not be
-            differentiated in forward mode. Default: False.
+            time, see `jax_meta.memory.mixed_mode_value_and_grad`. The result is the same where the loss has a true
+            gradient, and is silently another where a `jax.custom_vjp` within it returns something else, as gradient
+            reversal, straight-through rounding or clipping in the backward pass do. It can then not be differentiated
+            in forward mode. Default: False.
 
     Returns:
         The adapted parameters; with `observe`, the pair of those and the observations, leaves `[num_steps + 1, ...]`.
 
     Raises:
-        ValueError: if `num_steps` is negative, `batch_size` is not between 1 and the number of examples, or `remat` is
-            none of the four, or is "updates" without `mixed_mode`.
+        ValueError: if `num_steps` is negative, `batch_size` is not between 1 and the number of examples, there are
+            none, or `remat` is none of the four, or is "updates" without `mixed_mode`; if `params` have collections of
+            Flax besides `params`.
+        TypeError: for arguments of another kind, such as a loss of other arguments, or parameters that are no floats.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, optax
+        >>> loss_fn = jax_meta.regression(lambda slope, inputs: slope * inputs)
+        >>> line = (jnp.ones((2, 1)), 3 * jnp.ones((2, 1)))
+        >>> slope = jax_meta.adapt(loss_fn, optax.sgd(0.1), jnp.zeros(()), line, jax.random.key(0), num_steps=50)
+        >>> assert abs(slope - 3) < 1e-3
     """
+    check_optimizer(optimizer)
+    check_params(params)
     (adapted, _), observations = inner_loop(
         loss_fn,
         optimizer,
@@ -110,7 +151,9 @@ def inner_loop(
 ) -> tuple[tuple[Params, optax.OptState], Any]:
     """`adapt` from given parameters and optimizer state, to both, beside the observations or None."""
     check_num_steps(num_steps)
-    check_batch_size(batch_size, batch)
+    check_batch_size(batch_size, check_batch(batch))
+    check_key(key)
+    loss_fn = checked_loss(loss_fn)
     differentiate = mixed_mode_value_and_grad if mixed_mode else value_and_grad
     update = optax.with_extra_args_support(optimizer).update
     index_key, loss_key = jax.random.split(key)
@@ -152,36 +195,58 @@ def check_second_derivative(optimizer: optax.GradientTransformation, params: Par
     """Raises ValueError if `num_steps` of the optimizer have no finite derivative where a gradient has a zero.
 
     A ReLU that is off gives exact zeros, and d√v/dv at 0 is infinite: plain `optax.adam` then turns MAML's gradient
-    into NaN. The optimizer is tried on ½ ‖θ‖² without the first unit of each leaf, for up to UNROLL_LIMIT steps, while
-    JAX traces, so that a compiled meta-step does not pay for it. A traced learning rate cannot be tried.
+    into NaN. The optimizer is tried, for up to UNROLL_LIMIT steps, on two losses: of one the first unit of each leaf
+    has no gradient, of the other no parameter has. It is given few units a leaf unless it asks for more, while JAX
+    traces, so that a compiled meta-step does not pay for it. A traced learning rate cannot be tried.
     """
-    ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), params)
+    check_params(params)
+    few = jax.tree.map(lambda leaf: np.ones([min(size, 2) for size in leaf.shape], leaf.dtype), params)
+    with jax.disable_jit(False):  # it may be set, to step through a loss
+        try:
+            finite = has_finite_slopes(optimizer, few, num_steps)
+        except (TypeError, ValueError):  # such as an optimizer that holds an array of the parameters' shapes
+            try:
+                whole = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), params)
+                finite = has_finite_slopes(optimizer, whole, num_steps)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"the inner optimizer's update cannot be differentiated: {FIRST_ORDER}.") from error
+    if not finite:
+        raise ValueError(
+            "the inner optimizer's update has no finite derivative where the gradient of a unit, or all of one task's, "
+            "is zero, so a second-order meta-gradient would be NaN. Give it a positive eps_root, as in "
+            "optax.adam(1e-3, eps_root=1e-8), clip with optax.clip instead of by a norm, use optax.sgd, or "
+            f"{FIRST_ORDER}."
+        )
+
+
+FIRST_ORDER = "choose a learner that does not differentiate the inner loop: jax_meta.fomaml or jax_meta.reptile"
+
+
+def has_finite_slopes(optimizer: optax.GradientTransformation, ones: Params, num_steps: int) -> bool:
+    """Whether the derivative of the adapted parameters is finite; True where the optimizer holds traced arrays."""
 
     def live(leaf):
         units = leaf.shape[-1] if leaf.ndim and leaf.shape[-1] > 1 else leaf.size
         return (np.arange(leaf.size) % units > min(0, units - 2)).astype(leaf.dtype).reshape(leaf.shape)
 
     def adapted_sum(params, mask):
-        def loss_fn(params, batch, key):
-            return optax.tree.norm(optax.tree.mul(mask, params), squared=True) / 2, {}
+        def loss_fn(params, batch, key):  # whose gradient is below one, since steps of sgd(5) on ½ ‖θ‖² leave float16
+            terms = jax.tree.map(lambda leaf, mask: jnp.sum(mask * optax.losses.log_cosh(leaf)), params, mask)
+            return 1 + sum(term.astype(jnp.float32) for term in jax.tree.leaves(terms)), {}
 
         steps = min(num_steps, UNROLL_LIMIT)
-        adapted = adapt(loss_fn, optimizer, params, jnp.zeros(1), jax.random.key(0), num_steps=steps)
-        return sum(leaf.sum() for leaf in jax.tree.leaves(adapted))
+        key = jax.random.key(0)
+        adapted = adapt(loss_fn, optimizer, params, jnp.zeros(1), key, num_steps=steps, remat="steps")
+        return sum(leaf.astype(jnp.float32).sum() for leaf in jax.tree.leaves(adapted))
 
-    def slopes_are_finite(params, mask):
-        slopes = jax.grad(adapted_sum)(params, mask)
+    def slopes_are_finite(params, masks):
+        slopes = jax.lax.map(lambda mask: jax.grad(adapted_sum)(params, mask), masks)
         return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes)]).all()
 
-    inputs = ones, jax.tree.map(live, ones)  # arguments, since the compiler would take seconds to fold such constants
-    traced = jax.make_jaxpr(slopes_are_finite)(*inputs)
+    masks = jax.tree.map(lambda leaf: np.stack([live(leaf), np.zeros_like(leaf)]), ones)
+    traced = jax.make_jaxpr(slopes_are_finite)(ones, masks)
     if any(isinstance(constant, jax.core.Tracer) for constant in traced.consts):
-        return
-    leaves = jax.tree.leaves(inputs)
+        return True
+    leaves = jax.tree.leaves((ones, masks))  # arguments, since the compiler would take seconds to fold such constants
     (finite,) = jax.jit(jaxpr_as_fun(traced)).lower(*leaves).compile()(*leaves)  # at once, though JAX traces
-    if not finite:
-        raise ValueError(
-            "the inner optimizer's update has no finite derivative at a zero gradient, so a second-order meta-gradient "
-            "would be NaN. Give it a positive eps_root, as in optax.adam(1e-3, eps_root=1e-8), use optax.sgd, or "
-            "choose a learner that does not differentiate the inner loop: jax_meta.fomaml or jax_meta.reptile."
-        )
+    return bool(finite)

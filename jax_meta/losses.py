@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jax_meta.base import LossFn
-from jax_meta.checks import check_labels, check_same_shape
+from jax_meta.checks import check_labels, check_reads_examples, check_same_shape
 
 Apply = Callable[..., Any]
 """`(params, inputs) -> outputs`."""
@@ -27,6 +27,7 @@ def regression(apply: Apply) -> LossFn:
     def loss_fn(params, batch, key):
         del key
         inputs, targets = batch
+        check_reads_examples(apply, params, inputs)
         predictions = apply(params, inputs)
         check_same_shape(predictions, targets)
         loss = jnp.mean((predictions - targets) ** 2)

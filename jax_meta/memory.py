@@ -102,7 +102,9 @@ def mixed_mode_value_and_grad(
     Iurii Kemaev, Dan A. Calian, Luisa M. Zintgraf, Gregory Farquhar, Hado van Hasselt: Scalable Meta-Learning via
     Mixed-Mode Differentiation, arXiv:2505.00793, section 3.
 
-    What `loss_fn` closes over is differentiated, too. The result cannot be differentiated in forward mode.
+    What `loss_fn` closes over is differentiated, too. The result cannot be differentiated in forward mode. A Hessian is
+    symmetric where g is a gradient: a `jax.custom_vjp` in the loss that returns something else, as gradient reversal
+    does, gives another ḡᵀ ∂g/∂(θ, x) than reverse mode, and nothing tells.
     """
     value_fn, closed_over = jax.closure_convert(lambda *args: loss_fn(*args)[0], params, batch, key)
     floats, rest, join = split_floats((batch, closed_over))

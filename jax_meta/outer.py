@@ -1,4 +1,4 @@
-"""The outer loop: the mean meta-gradient over a batch of tasks, fed to any optax optimizer."""
+"""The outer loop: meta-steps on tasks that a sampler draws, or that are at hand, in one compiled scan."""
 
 from functools import partial
 
@@ -7,114 +7,19 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from jax_meta.base import MetaLearner, Metrics, Params, Sampler, Task, TrainState
-from jax_meta.checks import check_finite, check_num_steps, check_tasks
-from jax_meta.devices import mean_over_devices, replicate, spread
-from jax_meta.mean import mean_gradient
-
-SAMPLE_AHEAD_BYTES = 2**20
-"""`fit` samples the tasks of as many meta-steps at once as fit in this: one large draw costs less than many small."""
-
-
-def meta_gradient(
-    learner: MetaLearner,
-    meta_params: Params,
-    tasks: Task,
-    key: jax.Array,
-    *,
-    task_batch_size: int | None = None,
-    mesh: Mesh | None = None,
-) -> tuple[Params, Metrics]:
-    """The mean of `learner.gradient` over tasks; of a `jax_meta.LossGradient`, the gradient of the mean loss.
-
-    Args:
-        learner: the algorithm.
-        meta_params: what it learns.
-        tasks: leaves `[num_tasks, examples, ...]`.
-        key: randomness, split over the tasks.
-        task_batch_size: tasks at a time, a divisor of `num_tasks`: it bounds memory and changes nothing else.
-            Default: all at once. Convolutional networks are fastest on CPU with 1.
-        mesh: devices, along an axis named "tasks", each of which takes its share of the tasks; `task_batch_size` then
-            divides that share. The result is the same to rounding. They may be those of several processes, which must
-            then hold equal arrays. Default: one device.
-
-    Returns:
-        The mean gradient, with the structure of `meta_params`, and the mean of each metric.
-
-    Raises:
-        ValueError: if support and query differ in structure or in the shape of an example, if the leaves disagree about
-            `num_tasks`, if `task_batch_size` does not divide it, if the mesh has no axis "tasks", or if its processes
-            differ in their arrays.
-    """
-    num_tasks = check_tasks(tasks)
-    keys = jax.random.split(key, num_tasks)
-    if mesh is None:
-        return mean_gradient(learner, task_batch_size, meta_params, tasks, keys)
-    return mean_over_devices(partial(mean_gradient, learner, task_batch_size), mesh, meta_params, tasks, keys)
-
-
-def init(learner: MetaLearner, optimizer: optax.GradientTransformation, params: Params, key: jax.Array) -> TrainState:
-    """The state before the first meta-step.
-
-    Args:
-        learner: the algorithm.
-        optimizer: the outer optimizer.
-        params: the model's initial parameters.
-        key: the key of the run, which fixes its tasks.
-
-    Returns:
-        A `TrainState` at step 0.
-    """
-    meta_params = learner.init(params)
-    return TrainState(meta_params, optimizer.init(meta_params), key, jnp.zeros((), jnp.int32))
-
-
-def train_step(
-    learner: MetaLearner,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    tasks: Task,
-    *,
-    task_batch_size: int | None = None,
-    mesh: Mesh | None = None,
-) -> tuple[TrainState, Metrics]:
-    """One meta-step: the mean meta-gradient over `tasks`, into `optimizer`.
-
-    Args and errors are those of `meta_gradient`. Returns the next state and the mean of each metric over the tasks.
-    """
-    _, key = step_keys(state.key, state.step)
-    gradient, metrics = meta_gradient(learner, state.params, tasks, key, task_batch_size=task_batch_size, mesh=mesh)
-    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    return TrainState(params, opt_state, state.key, state.step + 1), metrics
-
-
-def next_tasks(sample_tasks: Sampler, state: TrainState, *, num_tasks: int = 1) -> Task:
-    """The tasks of the meta-step that `state` is about to take: those that `fit` draws there.
-
-    With `jax_meta.train_step` on them, a meta-step can be looked at by itself.
-
-    Args:
-        sample_tasks: as in `jax_meta.fit`.
-        state: before the meta-step.
-        num_tasks: tasks a meta-step, as in the run.
-
-    Returns:
-        The tasks, leaves `[num_tasks, examples, ...]`.
-    """
-    return sample_tasks(step_keys(state.key, state.step)[0], num_tasks)
-
-
-def step_keys(key: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The two keys of a meta-step, for its tasks and its gradient: a function of the run's key and the step alone."""
-    sample_key, gradient_key = jax.random.split(jax.random.fold_in(key, step))
-    return sample_key, gradient_key
+from jax_meta.base import MetaLearner, Metrics, Sampler, Task, TrainState
+from jax_meta.checks import check_count, check_finite, check_num_steps, check_tasks
+from jax_meta.devices import replicate, spread
+from jax_meta.host.blocks import fit_blocks
+from jax_meta.host.sources import HostTasks, as_argument
+from jax_meta.meta_step import check_training, next_tasks, train_step
+from jax_meta.sampling import in_blocks, steps_ahead, without_jit
 
 
 def fit(
     learner: MetaLearner,
     optimizer: optax.GradientTransformation,
-    sample_tasks: Sampler,
+    sample_tasks: Sampler | HostTasks,
     state: TrainState,
     *,
     num_meta_steps: int,
@@ -132,7 +37,8 @@ def fit(
         optimizer: the outer optimizer, any optax transformation.
         sample_tasks: `(key, num_tasks) -> Task`, pure, run on the device inside the scan. One that draws from arrays is
             best a `jax.tree_util.Partial` of them, as `jax_meta.tasks.episodes` makes: they are then arguments of the
-            compiled program, and not constants in it.
+            compiled program, and not constants in it. Tasks that NumPy, PyTorch or a file gives are made by
+            `jax_meta.host_tasks`.
         state: from `jax_meta.init`, or from an earlier `fit`.
         num_meta_steps: meta-steps to take, 0 or more.
         num_tasks: tasks a meta-step, the meta-batch. Default: 1.
@@ -140,12 +46,25 @@ def fit(
         mesh: as in `meta_gradient`. The tasks of a seed are the same on any number of devices, and each draws its own.
 
     Returns:
-        The state after the last step, and the metrics of every step, each `[num_meta_steps]`.
+        The state after the last step, and the metrics of every step, the mean over its tasks, each `[num_meta_steps]`
+        and a float of at least 32 bits.
 
     Raises:
-        ValueError: for steps or task counts out of range, and as in `meta_gradient`; before anything runs.
+        ValueError: for steps or task counts out of range, if what `sample_tasks` draws does not depend on its key,
+            depends on more, or is another number of tasks than asked for, and as in `train_step`; before anything runs.
+        TypeError: for arguments of another kind, and for metrics that are no scalars by name; before anything runs.
+        OutOfTasksError: if tasks of the host end early; it holds the state and the metrics until then.
         FloatingPointError: if a metric is not finite, naming the first such step. Inside `jit` or `vmap` nothing can be
             raised: call `jax_meta.check_finite` on the history.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, optax
+        >>> from jax_meta.tasks import sinusoid
+        >>> learner = jax_meta.maml(jax_meta.regression(lambda a, x: a * jnp.sin(x)), optax.sgd(0.1), num_steps=1)
+        >>> state = jax_meta.init(learner, optax.sgd(0.1), jnp.zeros(()), jax.random.key(0))
+        >>> options = {"num_meta_steps": 5, "num_tasks": 4}
+        >>> state, history = jax_meta.fit(learner, optax.sgd(0.1), sinusoid.sample_tasks, state, **options)
+        >>> assert state.step == 5 and history["loss"].shape == (5,)
     """
     state, history = fit_unchecked(
         learner,
@@ -164,7 +83,7 @@ def fit(
 def fit_unchecked(
     learner: MetaLearner,
     optimizer: optax.GradientTransformation,
-    sample_tasks: Sampler,
+    sample_tasks: Sampler | HostTasks,
     state: TrainState,
     *,
     num_meta_steps: int,
@@ -173,10 +92,16 @@ def fit_unchecked(
     mesh: Mesh | None = None,
 ) -> tuple[TrainState, Metrics]:
     """`fit`, without a look at the metrics it returns: they may be NaN or infinite."""
+    check_training(learner, optimizer, state)
     check_num_steps(num_meta_steps, "num_meta_steps")
-    if not isinstance(sample_tasks, jax.tree_util.Partial):
-        sample_tasks = jax.tree_util.Partial(sample_tasks)
-    sample_tasks, state = replicate((sample_tasks, state), mesh)
+    check_count(num_tasks, "num_tasks", least=1)
+    sample_tasks, state = replicate((as_argument(sample_tasks), state), mesh)
+    if isinstance(sample_tasks, HostTasks):
+
+        def take(tasks, taken, state):
+            return _fit_tasks(learner, optimizer, spread(tasks, mesh), state, task_batch_size, mesh, taken)
+
+        return fit_blocks(take, sample_tasks, state, num_meta_steps, num_tasks)
     return _fit(learner, optimizer, sample_tasks, state, num_meta_steps, num_tasks, task_batch_size, mesh)
 
 
@@ -199,8 +124,22 @@ def fit_tasks(
         task_batch_size: as in `meta_gradient`.
         mesh: as in `meta_gradient`.
 
-    Returns and raises as `fit` does.
+    Returns:
+        The state after the last step, and the metrics of every step, each `[num_meta_steps]`, as of `fit`.
+
+    Raises:
+        ValueError, TypeError, FloatingPointError: as in `fit`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, optax
+        >>> lines = (jnp.ones((3, 2, 5, 1)), 3 * jnp.ones((3, 2, 5, 1)))  # 3 meta-steps, 2 tasks, 5 points
+        >>> learner = jax_meta.reptile(jax_meta.regression(lambda a, x: a * x), optax.sgd(0.1), num_steps=2)
+        >>> state = jax_meta.init(learner, optax.sgd(0.5), jnp.zeros(()), jax.random.key(0))
+        >>> state, history = jax_meta.fit_tasks(learner, optax.sgd(0.5), jax_meta.Task(lines, lines), state)
+        >>> assert state.step == 3 and history["loss"][0] > history["loss"][2]
     """
+    check_training(learner, optimizer, state)
+    check_tasks(tasks, "num_meta_steps", "num_tasks", "examples")
     num_meta_steps = jax.tree.leaves(tasks)[0].shape[0]
     tasks, state = spread(tasks, mesh), replicate(state, mesh)
     state, history = _fit_tasks(learner, optimizer, tasks, state, task_batch_size, mesh)
@@ -209,9 +148,15 @@ def fit_tasks(
 
 
 @partial(jax.jit, static_argnums=(0, 1, 4, 5))
-def _fit_tasks(learner, optimizer, tasks, state, task_batch_size, mesh):
+def _fit_tasks(learner, optimizer, tasks, state, task_batch_size, mesh, taken=None):
     step = partial(train_step, learner, optimizer, task_batch_size=task_batch_size, mesh=mesh)
-    return jax.lax.scan(step, state, tasks)
+    if taken is None:
+        return jax.lax.scan(step, state, tasks)
+
+    def skip(state, tasks):
+        return state, optax.tree.zeros_like(jax.eval_shape(step, state, tasks)[1])
+
+    return jax.lax.scan(lambda state, entry: jax.lax.cond(entry[0], step, skip, state, entry[1]), state, (taken, tasks))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 4, 5, 6, 7))
@@ -219,17 +164,19 @@ def _fit(learner, optimizer, sample_tasks, state, num_meta_steps, num_tasks, tas
     def sample(step):
         return next_tasks(sample_tasks, state._replace(step=step), num_tasks=num_tasks)
 
-    def block(state, steps):
-        return _fit_tasks(learner, optimizer, jax.vmap(sample)(steps), state, task_batch_size, mesh)
+    # of other keys than JAX's default a batch draws other numbers than each key alone
+    over_steps = jax.vmap if str(jax.random.key_impl(state.key)) == "threefry2x32" else partial(partial, jax.lax.map)
 
-    size = steps_sampled_ahead(jax.eval_shape(sample, state.step), num_meta_steps)
-    steps = state.step + jnp.arange(num_meta_steps, dtype=state.step.dtype)
-    state, history = jax.lax.scan(block, state, steps.reshape(num_meta_steps // size, size))
-    return state, jax.tree.map(lambda leaf: leaf.reshape(num_meta_steps), history)
+    def block(state, entry):
+        steps, taken = entry
+        return _fit_tasks(learner, optimizer, over_steps(sample)(steps), state, task_batch_size, mesh, taken)
 
+    def draw(key):
+        return next_tasks(without_jit(sample_tasks), state._replace(key=key), num_tasks=num_tasks)
 
-def steps_sampled_ahead(tasks: Task, num_meta_steps: int) -> int:
-    """How many meta-steps' tasks to draw at once, given the shapes of one step's: a divisor of `num_meta_steps`."""
-    step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tasks))
-    limit = max(1, min(num_meta_steps, SAMPLE_AHEAD_BYTES // max(step_bytes, 1)))
-    return next(size for size in range(limit, 0, -1) if num_meta_steps % size == 0)
+    number, size = in_blocks(num_meta_steps, steps_ahead(draw, state.key))
+    places = jnp.arange(number * size, dtype=state.step.dtype).reshape(number, size)
+    taken = None if number * size == num_meta_steps else places < num_meta_steps
+    steps = state.step + jnp.minimum(places, max(num_meta_steps - 1, 0))
+    state, history = jax.lax.scan(block, state, (steps, taken))
+    return state, jax.tree.map(lambda leaf: leaf.reshape(number * size)[:num_meta_steps], history)

@@ -25,6 +25,13 @@ def plot_learning_curve(
         half_width: `[steps + 1]`, the half-width of the interval, drawn as a band. Default: no band.
         label: the name in the legend.
         seeds: `[seeds, steps + 1]`, the curves of single networks, drawn thin. Default: none.
+
+    Example:
+        >>> from jax_meta.plots import plot_learning_curve
+        >>> from matplotlib.figure import Figure
+        >>> axes = Figure().subplots()
+        >>> plot_learning_curve(axes, [3.0, 1.0, 0.5], [0.2, 0.1, 0.1], label="MAML")
+        >>> assert len(axes.lines) == len(axes.collections) == 1  # the mean, and its interval
     """
     steps = np.arange(len(mean))
     (line,) = axes.plot(steps, mean, label=label, linewidth=2, zorder=3)
@@ -48,6 +55,14 @@ def plot_fit(
         support: `(inputs, targets)`, each `[shots, 1]`: the points that the model adapts to.
         query: `(inputs, targets)`, each `[examples, 1]`, inputs in rising order: the true function.
         predictions: by the name in the legend, each `[examples, 1]`, at the query inputs.
+
+    Example:
+        >>> import numpy as np
+        >>> from jax_meta.plots import plot_fit
+        >>> from matplotlib.figure import Figure
+        >>> axes, inputs = Figure().subplots(), np.linspace(-1, 1, 9)[:, None]
+        >>> plot_fit(axes, (inputs[::4], inputs[::4]), (inputs, inputs), {"MAML": 0.9 * inputs})
+        >>> assert len(axes.lines) == 3  # the function, the prediction, the points
     """
     inputs, targets = (np.ravel(leaf) for leaf in query)
     axes.plot(inputs, targets, color="black", linewidth=2, label="true function")

@@ -52,6 +52,12 @@ LEARNERS: dict[str, Callable[..., MetaLearner]] = {
 }
 
 
+def outer_for(learner: MetaLearner, params: Any, optimizer: optax.GradientTransformation) -> Any:
+    """The outer optimizer of a learner: its inner state, where it carries one, is to be followed all the way."""
+    carries = isinstance(jax.eval_shape(learner.init, params), jax_meta.ReptileParams)
+    return jax_meta.carry_state(optimizer) if carries else optimizer
+
+
 def quadratic_loss(params, batch, key):
     """½ (θ - b)ᵀ A (θ - b), the mean over the pairs (A, b) of `batch`."""
     del key

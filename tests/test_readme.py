@@ -1,5 +1,6 @@
 """The Python blocks of the README and of CONTRIBUTING run, in order, and the README keeps its promises."""
 
+import importlib
 import json
 import re
 import shlex
@@ -29,14 +30,21 @@ def test_python_blocks_run(name, tmp_path, monkeypatch):
         exec(compile(block, name, "exec"), namespace)
 
 
-def test_commands_name_files_and_options_that_exist():
-    commands = [line for block in blocks("README.md", "bash") for line in block.splitlines() if "benchmarks/" in line]
-    assert commands
-    for command in commands:
-        _, script, *words = shlex.split(command[command.rindex("python benchmarks/") :], comments=True)
-        text = read(script)
-        text += read("benchmarks/images/command.py") if "benchmarks.few_shot.command" in text else ""
-        assert all(f'"{word}"' in text for word in words if word.startswith("--"))
+COMMANDS = re.findall(r"-m (benchmarks\.\S+)(.*)", "\n".join(blocks("README.md", "bash")))
+
+
+@pytest.mark.parametrize(("name", "words"), COMMANDS)
+def test_commands_of_benchmarks_are_read_by_their_parsers(name, words):
+    module = importlib.import_module(name)
+    if hasattr(module, "__path__"):
+        module = importlib.import_module(f"{name}.__main__")
+    options = module.parse_arguments(shlex.split(words, comments=True))
+    assert options.command.split()[:3] == ["python", "-m", name]
+
+
+def test_each_benchmark_has_a_command_in_the_readme():
+    rooms = {path.parent.name for path in ROOT.glob("benchmarks/*/__main__.py")}
+    assert rooms == {name.split(".")[1] for name, _ in COMMANDS}
 
 
 def test_links_and_pictures_lead_somewhere():

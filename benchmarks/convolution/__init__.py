@@ -1,1 +1,1 @@
-"""The parts of `convolution_speed.py`: the layers one by one, and the other ways to write the same network."""
+"""How fast is second-order MAML through a convolutional network whose kernels differ from task to task?"""

@@ -1,4 +1,4 @@
-"""Each layer and each face of its convolution, in each formulation: what `jax_meta.convolution_cpu.choose` rests on."""
+"""Each layer and each face of its convolution, in each formulation: what `networks.convolution_cpu.choose` rests on."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,7 +6,8 @@ from typing import Any
 
 import jax
 
-from benchmarks.convolution.timing import take_turns
+from benchmarks.harness.progress import Tell
+from benchmarks.harness.rounds import median_seconds
 from jax_meta.networks.convolution import ROLES
 from jax_meta.networks.convolution_cpu import BY_PATCHES, BY_XLA, Geometry, choose
 from jax_meta.networks.trilinear import others
@@ -23,14 +24,18 @@ LAYERS = {
 }
 
 
-def measure_layers(repeats: int) -> list[dict[str, Any]]:
+FACES = [(layer, wanted) for layer in LAYERS for wanted in ROLES if not (wanted == "images" and LAYERS[layer][1] == 1)]
+"""All but the gradient of the first layer's images, which nobody needs."""
+
+
+def measure_layers(repeats: int, tell: Tell) -> list[dict[str, Any]]:
     """Nominal GFLOP/s of every layer and face in each formulation."""
-    return [
-        {"layer": name, "wanted": wanted, "gflop_per_second": measure(wanted, *layer, repeats)}
-        for name, layer in LAYERS.items()
-        for wanted in ROLES
-        if not (wanted == "images" and layer[1] == 1)
-    ]
+    records = []
+    for layer, wanted in FACES:
+        tell(f"{layer}, {wanted}")
+        speeds = measure(wanted, *LAYERS[layer], repeats)
+        records.append({"layer": layer, "wanted": wanted, "gflop_per_second": speeds})
+    return records
 
 
 def measure(wanted: str, size: int, channels: int, stride: int, repeats: int) -> dict[str, float]:
@@ -54,6 +59,6 @@ def measure(wanted: str, size: int, channels: int, stride: int, repeats: int) ->
         "chosen": choose(wanted, pair[0], pair[1], geometry),
     }
     compiled = {name: jax.jit(partial(function, geometry=geometry)) for name, function in formulations.items()}
-    seconds = take_turns({name: partial(function, *pair) for name, function in compiled.items()}, 2 * repeats)
+    seconds = median_seconds({name: partial(function, *pair) for name, function in compiled.items()}, 2 * repeats)
     flop = 2 * 9 * channels * FILTERS * EXAMPLES * geometry.outputs[0] * geometry.outputs[1]
     return {name: flop / value / 1e9 for name, value in seconds.items()}

@@ -1,1 +1,1 @@
-"""The image benchmarks: what `omniglot.py` and `cifar_fs.py` share."""
+"""How well are new classes of images learned from a few examples?"""

@@ -22,71 +22,51 @@ ALGORITHMS = {
 
 
 class Experiment(NamedTuple):
-    """What is trained and how it is measured.
+    """What is trained and how it is measured."""
 
-    Attributes:
-        protocol: what it was made from.
-        algorithm: by its name in `ALGORITHMS`.
-        learner: for training.
-        tester: whose `adapt` is that of validation and test.
-        optimizer: of the outer loop.
-        params: the model's, before the first meta-step.
-        loss_fn: the mean cross-entropy.
-        measure: accuracies of an adapted model, transductive and not.
-        samplers: of training, validation and test tasks.
-        task_batch_size: tasks at a time: one for convolutions on CPU, else all.
-    """
-
-    protocol: Protocol
-    algorithm: str
-    learner: MetaLearner
-    tester: MetaLearner
-    optimizer: optax.GradientTransformation
-    params: Any
-    loss_fn: LossFn
-    measure: Measure
-    samplers: dict[str, Sampler]
-    task_batch_size: int | None
+    protocol: Protocol  # what it was made from
+    algorithm: str  # by its name in `ALGORITHMS`
+    learner: MetaLearner  # for training
+    tester: MetaLearner  # whose `adapt` is that of validation and test
+    optimizer: optax.GradientTransformation  # of the outer loop
+    params: Any  # the model's, before the first meta-step
+    loss_fn: LossFn  # the mean cross-entropy
+    measure: Measure  # accuracies of an adapted model, transductive and not
+    samplers: dict[str, Sampler]  # of training, validation and test tasks
+    task_batch_size: int | None  # tasks at a time: one for convolutions on CPU, else all
 
 
 def make_experiment(protocol: Protocol, algorithm: str, splits: Splits, key: jax.Array) -> Experiment:
     """Builds everything from the protocol; nothing is compiled yet."""
     model = make_model(protocol)
     loss_fn = jax_meta.classification(model.apply)
-    inner = make_inner(protocol)
-    samplers = make_samplers(protocol, algorithm, splits)
-    image = jnp.zeros((1, *splits.train.images.shape[2:]), jnp.float32)
+    learner, tester = make_learners(protocol, algorithm, loss_fn)
     return Experiment(
         protocol,
         algorithm,
-        make_learner(protocol, algorithm, loss_fn, inner),
-        make_tester(protocol, algorithm, loss_fn, inner),
+        learner,
+        tester,
         make_outer(protocol, algorithm),
-        model.init(key, image),
+        model.init(key, jnp.zeros((1, *splits.train.images.shape[2:]), jnp.float32)),
         loss_fn,
         jax_meta.transduction(model.apply),
-        samplers,
+        make_samplers(protocol, algorithm, splits),
         1 if jax.default_backend() == "cpu" and protocol.model != "dense" else None,
     )
 
 
-def make_learner(
-    protocol: Protocol, algorithm: str, loss_fn: LossFn, inner: optax.GradientTransformation
-) -> MetaLearner:
-    """The meta-learner as it trains."""
+def make_learners(protocol: Protocol, algorithm: str, loss_fn: LossFn) -> tuple[MetaLearner, MetaLearner]:
+    """The meta-learner as it trains, and as it adapts at validation and test."""
+    rate = protocol.inner_learning_rate
+    inner = optax.adam(rate, b1=0.0) if protocol.inner_optimizer == "adam" else optax.sgd(rate)
+    train, test = ALGORITHMS[algorithm], jax_meta.transfer
+    if carries_state(protocol, algorithm):
+        train = test = jax_meta.carried_reptile
     options: dict[str, Any] = {"num_steps": protocol.inner_steps, "batch_size": protocol.inner_batch or None}
     if protocol.inner_order == "balanced":  # which Reptile's protocols alone ask for
         options["order"] = jax_meta.balanced
-    factory = jax_meta.carried_reptile if carries_state(protocol, algorithm) else ALGORITHMS[algorithm]
-    return factory(loss_fn, inner, **options)
-
-
-def make_tester(
-    protocol: Protocol, algorithm: str, loss_fn: LossFn, inner: optax.GradientTransformation
-) -> MetaLearner:
-    """The meta-learner as it adapts at validation and test."""
-    factory = jax_meta.carried_reptile if carries_state(protocol, algorithm) else jax_meta.transfer
-    return factory(loss_fn, inner, num_steps=protocol.test_steps, batch_size=protocol.test_batch or None)
+    tester = test(loss_fn, inner, num_steps=protocol.test_steps, batch_size=protocol.test_batch or None)
+    return train(loss_fn, inner, **options), tester
 
 
 def carries_state(protocol: Protocol, algorithm: str) -> bool:
@@ -118,13 +98,6 @@ def make_model(protocol: Protocol):
     )
 
 
-def make_inner(protocol: Protocol) -> optax.GradientTransformation:
-    """The inner optimizer."""
-    if protocol.inner_optimizer == "adam":
-        return optax.adam(protocol.inner_learning_rate, b1=0.0)
-    return optax.sgd(protocol.inner_learning_rate)
-
-
 def make_outer(protocol: Protocol, algorithm: str) -> optax.GradientTransformation:
     """The outer optimizer, with its schedule and clip."""
     rate: Any = protocol.outer_learning_rate
@@ -138,28 +111,14 @@ def make_outer(protocol: Protocol, algorithm: str) -> optax.GradientTransformati
 
 def make_samplers(protocol: Protocol, algorithm: str, splits: Splits) -> dict[str, Sampler]:
     """Of training, validation and test tasks. Transfer learning trains on queries alone, as many as it has shots."""
-    augment = jax_meta.tasks.in_turn(jax_meta.tasks.flip, jax_meta.tasks.shift) if protocol.augmented else None
-    training = {
-        "shots": protocol.train_shots,
-        "queries": protocol.queries,
-        "rotations": protocol.rotations,
-        "augment": augment,
-    }
-    testing = {
-        "shots": protocol.shots,
-        "queries": protocol.test_queries,
-        "rotations": protocol.test_rotations,
-    }
-    if algorithm == "transfer":
-        training["queries"] = max(protocol.queries, protocol.train_shots)
-    common = {"ways": protocol.ways, "prepare": make_prepare(protocol)}
+    tasks, shots, queries = jax_meta.tasks, protocol.train_shots, protocol.queries
+    training: dict[str, Any] = {"shots": shots, "rotations": protocol.rotations}
+    training["queries"] = max(queries, shots) if algorithm == "transfer" else queries
+    training["augment"] = tasks.in_turn(tasks.flip, tasks.shift) if protocol.augmented else None
+    testing = {"shots": protocol.shots, "queries": protocol.test_queries, "rotations": protocol.test_rotations}
+    # from uint8 to what the network takes, as both papers do it: from 0 to 1
+    prepare = tasks.inverted if protocol.inverted else tasks.unit_interval
     return {
-        "train": jax_meta.tasks.episodes(splits.train, **common, **training),
-        "val": jax_meta.tasks.episodes(splits.val, **common, **testing),
-        "test": jax_meta.tasks.episodes(splits.test, **common, **testing),
+        name: tasks.episodes(data, ways=protocol.ways, prepare=prepare, **options)
+        for name, data, options in zip(("train", "val", "test"), splits, (training, testing, testing), strict=True)
     }
-
-
-def make_prepare(protocol: Protocol):
-    """From uint8 to what the network takes: as both papers do it, from 0 to 1."""
-    return jax_meta.tasks.inverted if protocol.inverted else jax_meta.tasks.unit_interval

@@ -14,83 +14,47 @@ What the authors' codes do, and their papers leave out:
 
 from typing import Any, Literal, NamedTuple
 
+Rotations = Literal["none", "random", "classes"]
+
 
 class Protocol(NamedTuple):
-    """All that fixes an experiment but its seed.
+    """All that fixes an experiment but its seed."""
 
-    Attributes:
-        dataset: omniglot, cifar_fs, fc100 or miniimagenet.
-        name: maml, reptile, or cpu: a shorter run than theirs.
-        split: which classes are for training and which for test.
-        resample: how Omniglot's images are resized, see `jax_meta.datasets.load_omniglot`.
-        size: height and width of the images, pixels.
-        inverted: whether ink is 1 and paper 0.
-        rotations: in training, see `jax_meta.tasks.sample_episodes`.
-        test_rotations: at validation and test.
-        augmented: whether training images are flipped and shifted at random.
-        model: conv4, dense (MAML's network without convolution) or resnet12.
-        filters: of conv4.
-        downsample: of conv4, pool or stride.
-        head: of conv4, flatten or mean.
-        learned_scale: whether normalisation has a learned scale besides its bias.
-        ways: classes in a task.
-        shots: support images of a class at test.
-        train_shots: support images of a class in training.
-        queries: query images of a class in training.
-        test_queries: query images of a class at test.
-        inner_optimizer: sgd, or adam with β1 = 0.
-        inner_state: fresh for each task, or carried from task to task, see `jax_meta.carried_reptile`.
-        inner_learning_rate: on the mean loss.
-        inner_steps: in training.
-        inner_batch: support images in an inner step of training; 0 for all.
-        inner_order: of the images of a pass, shuffled, or balanced: each class equally often in every inner step.
-        test_steps: inner steps measured at test.
-        test_batch: support images in an inner step at test; 0 for all.
-        outer_optimizer: adam, or sgd: interpolation.
-        outer_learning_rate: its first value.
-        outer_decay: constant, or linear, to 0 over the run.
-        clip: each entry of the outer gradient to ± this; 0 for no clip.
-        tasks: a meta-step.
-        steps: meta-steps.
-        test_tasks: tasks that the accuracy is averaged over.
-        transduction: the table has both: queries classified all together, and each with the support set alone.
-    """
-
-    dataset: str
-    name: str
-    split: Any
-    resample: Literal["lanczos", "nearest"] = "nearest"
-    size: int = 28
-    inverted: bool = True
-    rotations: Literal["none", "random", "classes"] = "random"
-    test_rotations: Literal["none", "random", "classes"] = "random"
-    augmented: bool = False
-    model: str = "conv4"
-    filters: int = 64
-    downsample: Literal["pool", "stride"] = "stride"
-    head: Literal["flatten", "mean"] = "mean"
-    learned_scale: bool = False
-    ways: int = 5
-    shots: int = 1
-    train_shots: int = 1
-    queries: int = 1
-    test_queries: int = 1
-    inner_optimizer: str = "sgd"
-    inner_state: Literal["fresh", "carried"] = "fresh"
-    inner_learning_rate: float = 2.0
-    inner_steps: int = 1
-    inner_batch: int = 0
-    inner_order: Literal["shuffled", "balanced"] = "shuffled"
-    test_steps: int = 10
-    test_batch: int = 0
-    outer_optimizer: str = "adam"
-    outer_learning_rate: float = 1e-3
-    outer_decay: str = "constant"
-    clip: float = 0.0
-    tasks: int = 32
-    steps: int = 60_000
-    test_tasks: int = 1_000
-    transduction: str = "both reported"
+    dataset: str  # omniglot, cifar_fs, fc100 or miniimagenet
+    name: str  # maml, reptile, or cpu: a shorter run than theirs
+    split: Any  # which classes are for training and which for test
+    resample: Literal["lanczos", "nearest"] = "nearest"  # of Omniglot, see `jax_meta.datasets.load_omniglot`
+    size: int = 28  # height and width of the images, pixels
+    inverted: bool = True  # whether ink is 1 and paper 0
+    rotations: Rotations = "random"  # in training, see `jax_meta.tasks.sample_episodes`
+    test_rotations: Rotations = "random"  # at validation and test
+    augmented: bool = False  # whether training images are flipped and shifted at random
+    model: str = "conv4"  # or dense, MAML's network without convolution, or resnet12
+    filters: int = 64  # of conv4
+    downsample: Literal["pool", "stride"] = "stride"  # of conv4
+    head: Literal["flatten", "mean"] = "mean"  # of conv4
+    learned_scale: bool = False  # whether normalisation has a learned scale besides its bias
+    ways: int = 5  # classes in a task
+    shots: int = 1  # support images of a class at test
+    train_shots: int = 1  # support images of a class in training
+    queries: int = 1  # query images of a class in training
+    test_queries: int = 1  # query images of a class at test
+    inner_optimizer: str = "sgd"  # or adam, with β1 = 0
+    inner_state: Literal["fresh", "carried"] = "fresh"  # fresh for each task, or see `jax_meta.carried_reptile`
+    inner_learning_rate: float = 2.0  # on the mean loss
+    inner_steps: int = 1  # in training
+    inner_batch: int = 0  # support images in an inner step of training; 0 for all
+    inner_order: Literal["shuffled", "balanced"] = "shuffled"  # balanced: each class equally often in every inner step
+    test_steps: int = 10  # inner steps measured at test
+    test_batch: int = 0  # support images in an inner step at test; 0 for all
+    outer_optimizer: str = "adam"  # or sgd: interpolation
+    outer_learning_rate: float = 1e-3  # its first value
+    outer_decay: str = "constant"  # or linear, to 0 at the last meta-step
+    clip: float = 0.0  # of each entry of the outer gradient to ± this; 0 for no clip
+    tasks: int = 32  # a meta-step
+    steps: int = 60_000  # meta-steps
+    test_tasks: int = 1_000  # tasks that the accuracy is averaged over
+    transduction: str = "both reported"  # queries classified all together, and each with the support set alone
 
 
 def make_protocol(dataset: str, name: str, *, algorithm: str, ways: int, shots: int) -> Protocol:
@@ -103,82 +67,33 @@ def make_protocol(dataset: str, name: str, *, algorithm: str, ways: int, shots: 
 
 def maml(dataset: str, ways: int, shots: int) -> Protocol:
     """Finn, Abbeel, Levine, arXiv:1703.03400, section 5.2, appendix A.1, and the authors' code."""
+    protocol = both(dataset, "maml", ways, shots)._replace(train_shots=shots)
     if dataset == "omniglot":
-        many = ways >= 20
-        return Protocol(
-            dataset,
-            "maml",
-            "maml",
-            ways=ways,
-            shots=shots,
-            train_shots=shots,
-            queries=shots,
-            test_queries=shots,
-            inner_steps=5 if many else 1,
-            tasks=16 if many else 32,
-        )
-    return colour(dataset, "maml", ways, shots)._replace(
-        train_shots=shots,
-        queries=15,
-        test_queries=15,
-        inner_learning_rate=0.01 * ways,
-        inner_steps=5,
-        clip=10 / ways,
-        tasks=2 if shots > 1 else 4,
-    )
+        steps, tasks = (5, 16) if ways >= 20 else (1, 32)
+        return protocol._replace(head="mean", queries=shots, test_queries=shots, inner_steps=steps, tasks=tasks)
+    protocol = protocol._replace(queries=15, test_queries=15, inner_learning_rate=0.01 * ways, inner_steps=5)
+    return protocol._replace(clip=10 / ways, tasks=2 if shots > 1 else 4)
 
 
 def reptile(dataset: str, ways: int, shots: int) -> Protocol:
     """Nichol, Achiam, Schulman, arXiv:1803.02999, appendix A, and the commands of the authors' code."""
-    many = ways >= 20
-    protocol = (
-        Protocol(
-            dataset,
-            "reptile",
-            "maml",
-            inverted=False,
-            rotations="classes",
-            test_rotations="none",
-            head="flatten",
-            ways=ways,
-            shots=shots,
-            train_shots=10,
-            inner_learning_rate=5e-4 if many else 1e-3,
-            inner_steps=10 if many else 5,
-            inner_batch=20 if many else 10,
-            test_batch=10 if many else 5,
-            steps=200_000 if many else 100_000,
-        )
-        if dataset == "omniglot"
-        else colour(dataset, "reptile", ways, shots)._replace(
-            train_shots=15,
-            inner_learning_rate=1e-3,
-            inner_steps=8,
-            inner_batch=10,
-            test_batch=15 if shots > 1 else 5,
-            steps=100_000,
-        )
-    )
-    return protocol._replace(
-        learned_scale=True,
-        queries=1,
-        test_queries=1,
-        inner_optimizer="adam",
-        inner_state="carried",
-        test_steps=50,
-        outer_optimizer="sgd",
-        outer_learning_rate=1.0,
-        outer_decay="linear",
-        tasks=5,
-    )
+    protocol = both(dataset, "reptile", ways, shots)._replace(learned_scale=True, tasks=5, steps=100_000)
+    protocol = protocol._replace(inner_optimizer="adam", inner_state="carried", inner_learning_rate=1e-3)
+    protocol = protocol._replace(outer_optimizer="sgd", outer_learning_rate=1.0, outer_decay="linear")
+    protocol = protocol._replace(train_shots=10, inner_batch=10, test_steps=50)
+    if dataset != "omniglot":
+        return protocol._replace(train_shots=15, inner_steps=8, test_batch=15 if shots > 1 else 5)
+    protocol = protocol._replace(inverted=False, rotations="classes", test_rotations="none")
+    if ways < 20:
+        return protocol._replace(inner_steps=5, test_batch=5)
+    return protocol._replace(inner_learning_rate=5e-4, inner_steps=10, inner_batch=20, test_batch=10, steps=200_000)
 
 
 def cpu_maml(dataset: str, ways: int, shots: int) -> Protocol:
     """MAML's, on half its tasks a meta-step, with an outer learning rate that falls to 0: for minutes, not hours."""
     protocol = maml(dataset, ways, shots)
-    return protocol._replace(
-        name="cpu", tasks=max(1, protocol.tasks // 2), steps=14_000, outer_learning_rate=2e-3, outer_decay="linear"
-    )
+    tasks = max(1, protocol.tasks // 2)
+    return protocol._replace(name="cpu", tasks=tasks, steps=14_000, outer_learning_rate=2e-3, outer_decay="linear")
 
 
 def cpu_reptile(dataset: str, ways: int, shots: int) -> Protocol:
@@ -186,36 +101,17 @@ def cpu_reptile(dataset: str, ways: int, shots: int) -> Protocol:
 
     Each of its inner steps is on new images, as many of each class as there are shots at test.
     """
-    protocol = reptile(dataset, ways, shots)
-    return protocol._replace(
-        name="cpu",
-        inverted=dataset == "omniglot",
-        learned_scale=False,
-        inner_optimizer="sgd",
-        inner_state="fresh",
-        inner_learning_rate=0.2,
-        inner_steps=max(1, protocol.train_shots // shots),
-        inner_batch=ways * shots,
-        inner_order="balanced",
-        outer_optimizer="adam",
-        outer_learning_rate=1e-3,
-        steps=9_000,
-    )
+    protocol = reptile(dataset, ways, shots)._replace(name="cpu", steps=9_000, learned_scale=False)
+    protocol = protocol._replace(inverted=dataset == "omniglot", inner_order="balanced", inner_batch=ways * shots)
+    protocol = protocol._replace(inner_optimizer="sgd", inner_state="fresh", inner_learning_rate=0.2)
+    protocol = protocol._replace(outer_optimizer="adam", outer_learning_rate=1e-3)
+    return protocol._replace(inner_steps=max(1, protocol.train_shots // shots))
 
 
-def colour(dataset: str, name: str, ways: int, shots: int) -> Protocol:
-    """What both papers do on mini-ImageNet, here for CIFAR's splits, too: Conv4-32 with pooling, images as they are."""
-    return Protocol(
-        dataset,
-        name,
-        "ravi" if dataset == "miniimagenet" else dataset,
-        size=84 if dataset == "miniimagenet" else 32,
-        inverted=False,
-        rotations="none",
-        test_rotations="none",
-        filters=32,
-        downsample="pool",
-        head="flatten",
-        ways=ways,
-        shots=shots,
-    )
+def both(dataset: str, name: str, ways: int, shots: int) -> Protocol:
+    """What both papers do: on mini-ImageNet, and here on CIFAR's splits, Conv4-32 with pooling, images as they are."""
+    if dataset == "omniglot":
+        return Protocol(dataset, name, "maml", head="flatten", ways=ways, shots=shots)
+    split, size = ("ravi", 84) if dataset == "miniimagenet" else (dataset, 32)
+    protocol = Protocol(dataset, name, split, size=size, inverted=False, rotations="none", test_rotations="none")
+    return protocol._replace(filters=32, downsample="pool", head="flatten", ways=ways, shots=shots)

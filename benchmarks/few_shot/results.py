@@ -1,17 +1,18 @@
-"""What an image benchmark leaves behind: results.json, table.md and curves.png."""
+"""What the benchmark of images writes: table.md and curves.png, made from the content of results.json."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.few_shot.protocol import Protocol
-from benchmarks.harness.report import environment, markdown_table, rounded, write_json, write_text
+from benchmarks.few_shot.protocol import Protocol, make_protocol
+from benchmarks.harness.index import Row
+from benchmarks.harness.results import markdown_table, rounded
 from jax_meta import estimate
 from jax_meta.plots import plot_learning_curve
 from jax_meta.runs.plot import plot_line
+from jax_meta.runs.progress import duration
 from jax_meta.runs.records import columns
 
 PUBLISHED = {
@@ -28,8 +29,9 @@ PUBLISHED = {
 """Per cent, transductive unless it says otherwise: Finn et al., arXiv:1703.03400, table 1; Nichol et al.,
 arXiv:1803.02999, tables 1 and 2 (first-order MAML there, too); Bertinetto et al., arXiv:1805.08136, table 1."""
 
-HEADER = ("Algorithm, protocol", "Task", "Inner steps", "Transductive, %", "Published", "Inductive, %", "Published")
 SHOWN_STEPS = (0, 1, 3, 5, 10, 20, 50)
+FEW_POINTS = 10
+"""Curves of no more points are drawn with a mark at each: one point alone is no line."""
 
 
 def published(protocol: Protocol, algorithm: str, kind: str) -> str:
@@ -38,19 +40,60 @@ def published(protocol: Protocol, algorithm: str, kind: str) -> str:
     return PUBLISHED.get((protocol.dataset, name), {}).get((protocol.ways, protocol.shots), "—")
 
 
-def table(protocol: Protocol, algorithm: str, accuracies: dict[str, np.ndarray]) -> str:
-    """A row for some of the inner steps; the published figures are beside the step that their papers report."""
-    estimates = {kind: estimate(100 * values) for kind, values in accuracies.items()}
+def table(told: Mapping[str, Any]) -> str:
+    """table.md: what was trained, and a row for some of the inner steps.
+
+    The published figures are beside the step that their papers report; a run that was cut says so, above and there.
+    """
+    protocol, algorithm = Protocol(**told["protocol"]), told["algorithm"]
     label = f"{algorithm}, {protocol.name}" + (f", {protocol.model}" if protocol.model != "conv4" else "")
     rows = []
     for step in (step for step in SHOWN_STEPS if step <= protocol.test_steps):
-        row = [label, f"{protocol.dataset} {protocol.ways}-way {protocol.shots}-shot", str(step)]
+        row = [label, describe_task(protocol), str(step)]
         for kind in ("transductive", "inductive"):
-            mean, half_width = (field[step] for field in estimates[kind])
             reported = step == reported_step(protocol)
-            row += [f"{mean:.2f} ± {half_width:.2f}", published(protocol, algorithm, kind) if reported else ""]
+            row += [percent(told, kind, step), published(protocol, algorithm, kind) if reported else ""]
         rows.append(row)
-    return markdown_table(HEADER, rows)
+    beside = "Published, of whole runs" if cut(protocol, algorithm) else "Published"
+    header = ("Algorithm, protocol", "Task", "Inner steps", "Transductive, %", beside, "Inductive, %", beside)
+    return f"{budget(told)}\n\n{markdown_table(header, rows)}"
+
+
+def budget(told: Mapping[str, Any]) -> str:
+    """What was trained, beside what the protocol asks for, and the papers."""
+    protocol, algorithm = Protocol(**told["protocol"]), told["algorithm"]
+    parts = [f"Trained for {meta_steps(protocol)}, in {duration(told['seconds']['training'])}."]
+    if whole := cut(protocol, algorithm):
+        parts.append(f"Cut: the protocol has {meta_steps(whole)}.")
+    papers = make_whole(protocol, algorithm, "reptile" if algorithm == "reptile" else "maml")
+    return " ".join([*parts, f"The papers' full budget is {meta_steps(papers)}."])
+
+
+def cut(protocol: Protocol, algorithm: str) -> Protocol | None:
+    """The protocol as it is whole, if this run is shorter."""
+    whole = make_whole(protocol, algorithm, protocol.name)
+    return whole if protocol.steps < whole.steps or protocol.tasks < whole.tasks else None
+
+
+def make_whole(protocol: Protocol, algorithm: str, name: str) -> Protocol:
+    """The protocol of that name for the same tasks."""
+    return make_protocol(protocol.dataset, name, algorithm=algorithm, ways=protocol.ways, shots=protocol.shots)
+
+
+def meta_steps(protocol: Protocol) -> str:
+    """How long a protocol trains."""
+    return f"{protocol.steps:,} meta-steps of {protocol.tasks} tasks"
+
+
+def describe_task(protocol: Protocol) -> str:
+    """The data set, the ways and the shots."""
+    return f"{protocol.dataset} {protocol.ways}-way {protocol.shots}-shot"
+
+
+def percent(told: Mapping[str, Any], kind: str, step: int, digits: int = 2) -> str:
+    """The accuracy after so many inner steps, and its 95% interval over tasks."""
+    accuracy = told["test_accuracy_after_inner_steps"][kind]
+    return " ± ".join(f"{100 * accuracy[field][step]:.{digits}f}" for field in ("mean", "half_width"))
 
 
 def reported_step(protocol: Protocol) -> int:
@@ -62,55 +105,43 @@ def reported_step(protocol: Protocol) -> int:
     return 10
 
 
-def write_results(
-    folder: Path,
-    protocol: Protocol,
-    algorithm: str,
-    seed: int,
-    records: Sequence[dict[str, Any]],
-    accuracies: dict[str, np.ndarray],
-    seconds: dict[str, float],
-) -> None:
-    """Writes the three files."""
-    content: dict[str, Any] = {
-        **environment(),
-        "algorithm": algorithm,
-        "seed": seed,
-        "protocol": protocol._asdict(),
-        "seconds": rounded(seconds, 4),
-        "test_accuracy_after_inner_steps": {kind: describe(values) for kind, values in accuracies.items()},
-    }
-    write_json(folder / "results.json", content)
-    write_text(folder / "table.md", table(protocol, algorithm, accuracies))
-    draw(protocol, algorithm, records, accuracies, seconds).savefig(folder / "curves.png", dpi=110)
-
-
 def describe(accuracies: np.ndarray) -> dict[str, Any]:
     """Mean and 95% interval over tasks, 0 to 1, after 0, 1, 2, ... inner steps."""
     mean, half_width = estimate(accuracies)
-    return {"mean": rounded(mean.tolist()), "half_width": rounded(half_width.tolist(), 3), "tasks": len(accuracies)}
+    return {"mean": rounded(mean.tolist()), "half_width": rounded(half_width.tolist()), "tasks": len(accuracies)}
 
 
-def draw(
-    protocol: Protocol,
-    algorithm: str,
-    records: Sequence[dict[str, Any]],
-    accuracies: dict[str, np.ndarray],
-    seconds: dict[str, float],
-) -> Figure:
+def draw(told: Mapping[str, Any], records: Sequence[dict[str, Any]]) -> Figure:
     """Left: accuracy while training. Right: accuracy on test tasks after each inner step, with its interval."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    protocol = Protocol(**told["protocol"])
+    figure = Figure(figsize=(10, 4), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2)
+    found = columns(records)
     labels = {"accuracy": "training tasks, after adaptation", "val_accuracy": "validation tasks, transductive"}
-    for index, (name, label) in enumerate(labels.items()):
-        steps, values = columns(records)[name]
-        plot_line(left, steps, 100 * values, color=f"C{index}", label=label)
-    left.set(xlabel=f"meta-steps ({seconds['training'] / 60:.0f} minutes in all)", ylabel="accuracy, %")
-    left.set_title(f"{algorithm}, {protocol.dataset} {protocol.ways}-way {protocol.shots}-shot: training")
-    for kind, values in accuracies.items():
-        plot_learning_curve(right, *(100 * field for field in estimate(values)), label=kind)
+    for index, name in enumerate(name for name in labels if name in found):
+        steps, values = found[name]
+        plot_line(left, steps, 100 * values, color=f"C{index}", label=labels[name])
+    for line in left.lines:
+        line.set_marker("o" if len(line.get_xdata()) <= FEW_POINTS else "")
+    left.set(xlabel=f"meta-steps ({duration(told['seconds']['training'])} in all)", ylabel="accuracy, %")
+    left.set_title(f"{told['algorithm']}, {describe_task(protocol)}: training")
+    for kind, accuracy in told["test_accuracy_after_inner_steps"].items():
+        mean, half_width = (100 * np.array(accuracy[field]) for field in ("mean", "half_width"))
+        plot_learning_curve(right, mean, half_width, label=kind)
     right.set(xlabel="inner steps", ylabel="accuracy, %", title=f"{protocol.test_tasks:,} test tasks, 95% interval")
     for axes in (left, right):
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower right")
+        if axes.lines:
+            axes.legend(loc="lower right")
     return figure
+
+
+def row(told: Mapping[str, Any]) -> Row:
+    """The line of benchmarks/README.md."""
+    protocol = Protocol(**told["protocol"])
+    after = [f"{percent(told, kind, reported_step(protocol), 1)}% {kind}" for kind in ("transductive", "inductive")]
+    return Row(
+        f"How well does {told['algorithm']} learn {describe_task(protocol)}?",
+        sum(told["seconds"].values()) / 60,
+        f"{', '.join(after)}, after {meta_steps(protocol)}",
+    )

@@ -1,1 +1,1 @@
-"""Parts of the benchmark of growth: the scans, the split of a meta-step, the profile, the results."""
+"""How does the time of a meta-step grow with its sizes, and what is it made of?"""

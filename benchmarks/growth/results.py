@@ -1,11 +1,13 @@
 """The tables and the figure of the benchmark of growth."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.harness.report import markdown_table
+from benchmarks.harness.index import Row
+from benchmarks.harness.results import Column, markdown_table, records_table
 
 LABELS = {
     "tasks": "tasks a meta-step",
@@ -30,36 +32,26 @@ def make_tables(scans: dict[str, Any], split: dict[str, Any], profiles: dict[str
 
 def exponent_table(scans: dict[str, Any]) -> str:
     """One row for each quantity."""
-    header = ["varied", "from", "to", "µs a meta-step, least", "most", "fitted from", "exponent"]
-    rows = [
-        [
-            LABELS[name],
-            f"{scan['values'][0]:,}",
-            f"{scan['values'][-1]:,}",
-            f"{scan['microseconds'][0]:,.1f}",
-            f"{scan['microseconds'][-1]:,.1f}",
-            f"{scan['fit']['lowest']:,.0f}",
-            f"{scan['fit']['exponent']:.2f}",
-        ]
-        for name, scan in scans.items()
-    ]
-    return markdown_table(header, rows)
+    columns: dict[str, Column] = {
+        "varied": "{label}",
+        "from": "{values[0]:,}",
+        "to": lambda scan: f"{scan['values'][-1]:,}",
+        "µs a meta-step, least": "{microseconds[0]:,.1f}",
+        "most": lambda scan: f"{scan['microseconds'][-1]:,.1f}",
+        "fitted from": "{fit[lowest]:,.0f}",
+        "exponent": "{fit[exponent]:.2f}",
+    }
+    return records_table([{"label": LABELS[name], **scan} for name, scan in scans.items()], columns)
 
 
 def scan_table(scans: dict[str, Any]) -> str:
     """One row for each size."""
     header = ["varied", "value", "µs a meta-step", "exponent from the value before", "compile, s"]
-    rows = [
-        [LABELS[name], f"{value:,}", f"{microseconds:,.1f}", slope, f"{seconds:.2f}"]
-        for name, scan in scans.items()
-        for value, microseconds, slope, seconds in zip(
-            scan["values"],
-            scan["microseconds"],
-            ["", *(f"{slope:.2f}" for slope in scan["local_exponents"])],
-            scan["compile_seconds"],
-            strict=True,
-        )
-    ]
+    rows = []
+    for name, scan in scans.items():
+        slopes = ["", *(f"{slope:.2f}" for slope in scan["local_exponents"])]
+        sizes = zip(scan["values"], scan["microseconds"], slopes, scan["compile_seconds"], strict=True)
+        rows += [[LABELS[name], f"{value:,}", f"{us:,.1f}", slope, f"{s:.2f}"] for value, us, slope, s in sizes]
     return markdown_table(header, rows)
 
 
@@ -113,3 +105,13 @@ def draw(scans: dict[str, Any]) -> Figure:
     for axes in panels[::2]:
         axes.set_ylabel("µs a meta-step")
     return figure
+
+
+def row(told: Mapping[str, Any]) -> Row:
+    """The line of benchmarks/README.md."""
+    exponents = [f"{name.replace('_', ' ')} {scan['fit']['exponent']:.2f}" for name, scan in told["scans"].items()]
+    return Row(
+        "How does the time of a meta-step grow with its sizes, and what is it made of?",
+        4,
+        f"the exponents are: {', '.join(exponents)}",
+    )

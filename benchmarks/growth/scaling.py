@@ -1,6 +1,5 @@
 """Time per meta-step as one quantity grows and the others stay, and the exponent of its growth."""
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,52 +8,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.tree_util import Partial
 
 import jax_meta
-from benchmarks.convolution.timing import Run, take_turns
+from benchmarks.harness.compilation import Program, compile_fit
+from benchmarks.harness.progress import Tell
+from benchmarks.harness.rounds import median_seconds, timed
 from jax_meta import LossFn, MetaLearner, TrainState
 from jax_meta.tasks import sinusoid
 
+Learning = tuple[MetaLearner, optax.GradientTransformation]
 LEARNING_RATE = 1e-3
 FIRST_GUESS = 100.0
 MOST_STEPS = 2**14
 
 
 class Setting(NamedTuple):
-    """A size of the problem; the defaults are the base around which one at a time is varied.
+    """A size of the problem; the defaults are the base around which one at a time is varied."""
 
-    Attributes:
-        tasks: tasks a meta-step.
-        inner_steps: inner steps.
-        shots: support points, and as many queries.
-        width: of both hidden layers.
-    """
-
-    tasks: int = 4
+    tasks: int = 4  # tasks a meta-step
     inner_steps: int = 1
-    shots: int = 10
-    width: int = 40
+    shots: int = 10  # support points, and as many queries
+    width: int = 40  # of both hidden layers
 
 
 BASE = Setting()
 POWERS = Setting(tasks=1, inner_steps=1, shots=1, width=2)
 """At most so does the work grow with each: a guess that keeps the first run of a setting short."""
-
-
-class Program(NamedTuple):
-    """A compiled call of `jax_meta.fit`.
-
-    Attributes:
-        run: calls it.
-        num_steps: its meta-steps.
-        compile_seconds: what compiling took.
-        compiled: what `jax.jit` made.
-    """
-
-    run: Run
-    num_steps: int
-    compile_seconds: float
-    compiled: Any
 
 
 class Fit(NamedTuple):
@@ -85,41 +65,27 @@ def make_problem(setting: Setting) -> tuple[LossFn, TrainState, Callable[..., An
     """The loss, a state of MAML with Adam before the first meta-step, and the sampler."""
     model = jax_meta.models.MLP(hidden=(setting.width, setting.width))
     loss_fn = jax_meta.regression(model.apply)
-    learner, outer = make_maml(loss_fn, setting.inner_steps)
-    params = model.init(jax.random.key(0), jnp.zeros((1, 1)))
-    sample_tasks = partial(sinusoid.sample_tasks, shots=setting.shots, queries=setting.shots)
-    return loss_fn, jax_meta.init(learner, outer, params, jax.random.key(1)), sample_tasks
+    state = jax_meta.init(
+        *make_maml(loss_fn, setting.inner_steps), model.init(jax.random.key(0), jnp.zeros((1, 1))), jax.random.key(1)
+    )
+    return loss_fn, state, Partial(partial(sinusoid.sample_tasks, shots=setting.shots, queries=setting.shots))
 
 
-def make_maml(loss_fn: LossFn, inner_steps: int) -> tuple[MetaLearner, optax.GradientTransformation]:
+def make_maml(loss_fn: LossFn, inner_steps: int) -> Learning:
     """Second-order MAML and its outer Adam."""
     return jax_meta.maml(loss_fn, optax.sgd(LEARNING_RATE), num_steps=inner_steps), optax.adam(LEARNING_RATE)
 
 
-def compile_fit(
-    learner: MetaLearner,
-    outer: optax.GradientTransformation,
-    sample_tasks: Callable[..., Any],
-    state: TrainState,
-    *,
-    num_steps: int,
-    num_tasks: int,
-) -> Program:
-    """Compiles so many meta-steps of `jax_meta.fit`."""
-
-    def fit(state):
-        return jax_meta.fit(learner, outer, sample_tasks, state, num_meta_steps=num_steps, num_tasks=num_tasks)
-
-    start = time.perf_counter()
-    compiled = jax.jit(fit).lower(state).compile()
-    return Program(lambda: compiled(state), num_steps, time.perf_counter() - start, compiled)
+def compile_learning(setting: Setting, learning: Learning, num_steps: int) -> Program:
+    """Compiles so many meta-steps of `jax_meta.fit` at this size."""
+    _, state, sample_tasks = make_problem(setting)
+    state = jax_meta.init(*learning, state.params, state.key)
+    return compile_fit(*learning, sample_tasks, state, num_steps=num_steps, num_tasks=setting.tasks)
 
 
 def compile_setting(setting: Setting, num_steps: int) -> Program:
     """Compiles MAML at this size."""
-    loss_fn, state, sample_tasks = make_problem(setting)
-    learner, outer = make_maml(loss_fn, setting.inner_steps)
-    return compile_fit(learner, outer, sample_tasks, state, num_steps=num_steps, num_tasks=setting.tasks)
+    return compile_learning(setting, make_maml(make_problem(setting)[0], setting.inner_steps), num_steps)
 
 
 def steps_in(seconds: float, microseconds: float) -> int:
@@ -132,14 +98,10 @@ def time_once(program: Program) -> float:
     """Microseconds a meta-step in one call, after one to warm up; FloatingPointError if it trained to NaN."""
     _, history = jax.block_until_ready(program.run())
     jax_meta.check_finite(history)
-    start = time.perf_counter()
-    jax.block_until_ready(program.run())
-    return (time.perf_counter() - start) / program.num_steps * 1e6
+    return timed(program.run) / program.num_steps * 1e6
 
 
-def prepare(
-    scans: Mapping[str, Sequence[int]], seconds: float, report: Callable[[str], None]
-) -> dict[Setting, Program]:
+def prepare(scans: Mapping[str, Sequence[int]], seconds: float, tell: Tell) -> dict[Setting, Program]:
     """Compiles every setting with as many meta-steps as take up to `seconds`, guessed from the setting before it."""
     programs: dict[Setting, Program] = {}
     for name, values in scans.items():
@@ -148,42 +110,34 @@ def prepare(
             setting = BASE._replace(**{name: value})
             if setting in programs:
                 continue
+            tell(f"{name.replace('_', ' ')} {value:,}")
             guess *= max(1.0, value / before) ** getattr(POWERS, name)
             programs[setting] = compile_setting(setting, steps_in(seconds, guess))
             guess, before = time_once(programs[setting]), value
-            report(f"{name.replace('_', ' ')} {value:,}")
     return programs
 
 
-def measure(programs: Mapping[Any, Program], repeats: int, report: Callable[[str], None]) -> dict[Any, float]:
+def measure(programs: Mapping[Any, Program], repeats: int, tell: Tell) -> dict[Any, float]:
     """Median microseconds a meta-step of each program; all take turns."""
-
-    def announced(run):
-        report("")
-        return run()
-
-    seconds = take_turns({key: partial(announced, program.run) for key, program in programs.items()}, repeats)
+    runs = {key: program.run for key, program in programs.items()}
+    seconds = median_seconds(runs, repeats, lambda doing: tell(f"round {doing.rpartition(' ')[2]}"))
     return {key: seconds[key] / program.num_steps * 1e6 for key, program in programs.items()}
 
 
 def describe_scans(
     scans: Mapping[str, Iterable[int]], programs: Mapping[Setting, Program], microseconds: Mapping[Setting, float]
-) -> dict[str, Any]:
-    """A record for each quantity that was varied."""
-    return {name: describe_scan(name, sorted(values), programs, microseconds) for name, values in scans.items()}
-
-
-def describe_scan(
-    name: str, values: Sequence[int], programs: Mapping[Setting, Program], microseconds: Mapping[Setting, float]
-) -> dict[str, Any]:
-    """Times, compile seconds and exponents of one scan."""
-    settings = [BASE._replace(**{name: value}) for value in values]
-    times = [microseconds[setting] for setting in settings]
-    return {
-        "values": list(values),
-        "microseconds": times,
-        "compile_seconds": [programs[setting].compile_seconds for setting in settings],
-        "meta_steps_in_a_turn": [programs[setting].num_steps for setting in settings],
-        "local_exponents": local_exponents(values, times),
-        "fit": fit_exponent(values, times)._asdict(),
-    }
+) -> dict[str, dict[str, Any]]:
+    """For each quantity that was varied: times, compile seconds and exponents."""
+    told = {}
+    for name, values in scans.items():
+        settings = {value: BASE._replace(**{name: value}) for value in sorted(values)}
+        times = [microseconds[setting] for setting in settings.values()]
+        told[name] = {
+            "values": list(settings),
+            "microseconds": times,
+            "compile_seconds": [programs[setting].compile_seconds for setting in settings.values()],
+            "meta_steps_in_a_turn": [programs[setting].num_steps for setting in settings.values()],
+            "local_exponents": local_exponents(list(settings), times),
+            "fit": fit_exponent(list(settings), times)._asdict(),
+        }
+    return told

@@ -3,26 +3,16 @@
 All draw the same tasks, since `fit` draws them. Until a program computes a gradient its parameters stay as they are.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import optax
 
-import jax_meta
-from benchmarks.growth.scaling import (
-    FIRST_GUESS,
-    LEARNING_RATE,
-    Program,
-    Setting,
-    compile_fit,
-    compile_setting,
-    make_maml,
-    make_problem,
-    steps_in,
-    time_once,
-)
-from jax_meta import LossFn, MetaLearner
+from benchmarks.growth import scaling
+from benchmarks.growth.scaling import LEARNING_RATE, Learning, Program, Setting
+from benchmarks.harness.progress import Tell
+from jax_meta import LossFn
 
 CASES = (Setting(tasks=1), Setting(tasks=25), Setting(tasks=25, inner_steps=5))
 PARTS = (
@@ -32,15 +22,14 @@ PARTS = (
     "back through all of it, and a plain update",
     "Adam instead of the plain update",
 )
-Nested = tuple[MetaLearner, optax.GradientTransformation]
 
 
-def nested_learners(loss_fn: LossFn, inner_steps: int) -> dict[str, Nested]:
+def nested_learners(loss_fn: LossFn, inner_steps: int) -> dict[str, Learning]:
     """Learner and outer optimizer of each program, by the part that it adds to the one before.
 
     The first two have the sum of the support set among their metrics, so that it is drawn.
     """
-    maml, adam = make_maml(loss_fn, inner_steps)
+    maml, adam = scaling.make_maml(loss_fn, inner_steps)
     nothing = optax.set_to_zero()
 
     def draw(params, task, key):
@@ -73,29 +62,18 @@ def total(batch: Any) -> jax.Array:
 
 def compile_programs(setting: Setting, num_steps: int) -> dict[str, Program]:
     """Every nested program at this size."""
-    loss_fn, state, sample_tasks = make_problem(setting)
-    return {
-        part: compile_fit(
-            learner,
-            outer,
-            sample_tasks,
-            jax_meta.init(learner, outer, state.params, state.key),
-            num_steps=num_steps,
-            num_tasks=setting.tasks,
-        )
-        for part, (learner, outer) in nested_learners(loss_fn, setting.inner_steps).items()
-    }
+    learners = nested_learners(scaling.make_problem(setting)[0], setting.inner_steps)
+    return {part: scaling.compile_learning(setting, learning, num_steps) for part, learning in learners.items()}
 
 
-def prepare_split(
-    cases: Sequence[Setting], seconds: float, report: Callable[[str], None]
-) -> dict[tuple[Setting, str], Program]:
+def prepare_split(cases: Sequence[Setting], seconds: float, tell: Tell) -> dict[tuple[Setting, str], Program]:
     """The programs of every case, the largest of which takes up to `seconds`."""
     programs = {}
     for setting in cases:
-        report(describe_case(setting))
-        guess = FIRST_GUESS * setting.tasks * setting.inner_steps
-        num_steps = steps_in(seconds, time_once(compile_setting(setting, steps_in(seconds, guess))))
+        tell(describe_case(setting))
+        guess = scaling.FIRST_GUESS * setting.tasks * setting.inner_steps
+        whole = scaling.compile_setting(setting, scaling.steps_in(seconds, guess))
+        num_steps = scaling.steps_in(seconds, scaling.time_once(whole))
         programs.update({(setting, part): program for part, program in compile_programs(setting, num_steps).items()})
     return programs
 

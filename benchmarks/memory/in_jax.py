@@ -1,7 +1,6 @@
 """`jax_meta` and plain JAX, compiled ahead of time."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,70 +10,38 @@ import optax
 from flax.traverse_util import flatten_dict
 
 import jax_meta
-from benchmarks.convolution.peers import naive_loss, naive_meta_gradient
+from benchmarks.harness.jax_networks import naive_meta_gradient, our_learner, our_meta_gradient, to_params
+from benchmarks.harness.workloads import Workload, load_problem
 from benchmarks.memory.program import Build, Program
-from benchmarks.peers.jax_peers import model, to_params
-from benchmarks.peers.workloads import Workload, load_problem
 from jax_meta import Task
-from jax_meta.memory import Remat
 
 
-def ours(
-    workload: dict[str, Any],
-    problem: str,
-    *,
-    task_batch_size: int | None = None,
-    remat: Remat = "none",
-    mixed_mode: bool = False,
-) -> Build:
-    """`jax_meta.meta_gradient` of MAML on images."""
-    known = Workload(**workload)
-    loss_fn = jax_meta.classification(model(known).apply)
-    learner = jax_meta.maml(
-        loss_fn, optax.sgd(known.learning_rate), num_steps=known.inner_steps, remat=remat, mixed_mode=mixed_mode
-    )
-    return ahead_of_time(our_gradient(learner, task_batch_size), *load(problem))
-
-
-def our_gradient(learner: jax_meta.MetaLearner, task_batch_size: int | None) -> Callable[..., Any]:
-    """`(params, tasks) -> meta-gradient`."""
-
-    def gradient(params, tasks):
-        return jax_meta.meta_gradient(learner, params, tasks, jax.random.key(1), task_batch_size=task_batch_size)[0]
-
-    return gradient
+def ours(workload: dict[str, Any], problem: str, *, task_batch_size: int | None = None, **options: Any) -> Build:
+    """`jax_meta.meta_gradient` of MAML on images, with the options of `jax_meta.maml`."""
+    learner = our_learner(Workload(**workload), **options)
+    return ahead_of_time(our_meta_gradient(learner, task_batch_size), *load(problem))
 
 
 def naive(workload: dict[str, Any], problem: str) -> Build:
     """`flax.linen` under `vmap`, with a scanned inner loop."""
-    known = Workload(**workload)
-    loss = naive_loss(known.ways, known.width)
-    return ahead_of_time(naive_meta_gradient(loss, known.learning_rate, known.inner_steps), *load(problem))
+    return ahead_of_time(naive_meta_gradient(Workload(**workload)), *load(problem))
 
 
 def mlp(
-    layers: int,
-    width: int,
-    examples: int,
-    inner_steps: int,
-    *,
-    task_batch_size: int | None = None,
-    remat: Remat = "none",
-    mixed_mode: bool = False,
+    layers: int, width: int, examples: int, inner_steps: int, *, task_batch_size: int | None = None, **options: Any
 ) -> Build:
     """`jax_meta.meta_gradient` of MAML through a perceptron with so many hidden layers, for one task of regression."""
     network = jax_meta.models.MLP((width,) * layers, width)
     keys = jax.random.split(jax.random.key(0), 5)
     arrays = [jax.random.normal(key, (1, examples, width)) for key in keys[1:]]
-    loss_fn = jax_meta.regression(network.apply)
-    learner = jax_meta.maml(loss_fn, optax.sgd(0.1), num_steps=inner_steps, remat=remat, mixed_mode=mixed_mode)
+    learner = jax_meta.maml(jax_meta.regression(network.apply), optax.sgd(0.1), num_steps=inner_steps, **options)
     params, tasks = network.init(keys[0], arrays[0][0]), Task((arrays[0], arrays[1]), (arrays[2], arrays[3]))
-    return ahead_of_time(our_gradient(learner, task_batch_size), params, tasks)
+    return ahead_of_time(our_meta_gradient(learner, task_batch_size), params, tasks)
 
 
 def load(problem: str) -> tuple[Any, Task]:
     """Parameters, and the tasks of one meta-step."""
-    weights, batches = load_problem(Path(problem))
+    weights, batches = load_problem(problem)
     return to_params(weights), jax.tree.map(jnp.asarray, Task(*batches[0]))
 
 

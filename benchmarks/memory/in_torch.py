@@ -1,22 +1,20 @@
-"""PyTorch and its libraries, as `comparison` has them; they need no JAX."""
+"""PyTorch and its libraries, as `benchmarks.peers` has them; they need no JAX."""
 
-import importlib
-from pathlib import Path
+import pkgutil
 from typing import Any
 
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from benchmarks.harness.torch_networks import from_torch, layer_order
+from benchmarks.harness.workloads import Workload, load_problem
 from benchmarks.memory.program import Build, Gradient, Program
 from benchmarks.peers.peer import PEERS
-from benchmarks.peers.torch_models import from_torch, layer_order
-from benchmarks.peers.workloads import Workload, load_problem
 
 
 def peer(workload: dict[str, Any], problem: str, *, name: str) -> Build:
     """A peer's meta-gradient: what it feeds to the outer optimizer, whose own step is small beside it."""
-    weights, batches = load_problem(Path(problem))
-    module, function = PEERS[name].make.split(":")
-    made = getattr(importlib.import_module(module), function)(Workload(**workload), weights, "cpu")
+    weights, batches = load_problem(problem)
+    made = pkgutil.resolve_name(PEERS[name].make)(Workload(**workload), weights, "cpu")
     names = sorted(weights, key=layer_order)
 
     def run() -> Gradient:

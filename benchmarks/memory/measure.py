@@ -1,20 +1,20 @@
 """All variants on one workload: compilation, turns, and whether their meta-gradients agree."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.memory.processes import start
+from benchmarks.harness.processes import Machine, Worker, WorkerError, ask, receive, start
+from benchmarks.harness.progress import Tell
+from benchmarks.harness.rounds import Record, measure_each, reporting, silent
+from benchmarks.memory.program import Gradient
 from benchmarks.memory.variants import Variant
-from benchmarks.peers.measure import reporting
-from benchmarks.peers.processes import Machine, PeerError, Worker, ask
 
-Record = dict[str, Any]
-Tell = Callable[[str], None]
 TOLERANCE = 1e-3
 """The relative difference between meta-gradients that float32 may cause, for each inner step: its rounding turns a ReLU
 or a maximum here and there, and every further step starts from that."""
@@ -24,7 +24,7 @@ def measure(
     variants: Mapping[str, Variant],
     arguments: Mapping[str, Any],
     tolerance: float = TOLERANCE,
-    tell: Tell = lambda doing: None,
+    tell: Tell = silent,
     *,
     machine: Machine,
     folder: Path,
@@ -46,100 +46,83 @@ def measure(
         repeats: rounds in which each has its turn.
         seconds: after the first round, a variant takes no further turn once its runs have lasted so long.
     """
-    records: dict[str, Record] = {name: {"status": "waiting", "samples": []} for name in variants}
-    workers: dict[str, Worker] = {}
-    with ExitStack() as stack:
-        for name, variant in variants.items():
-            tell(f"{name}: first run")
-            with reporting(records[name]):
-                workers[name] = first_run(name, variant, arguments, machine, folder, records[name], stack)
-        compare(records, folder, tolerance)
-        for round_ in range(repeats):
-            for name, worker in workers.items():
-                record = records[name]
-                tell(f"{name}: {round_ + 1}/{repeats}")
-                if record["status"] == "waiting" and (round_ == 0 or sum(record["samples"]) < seconds):
-                    with reporting(record):
-                        told = ask(worker, do="run", save=None)
-                        record["samples"].append(told["seconds"])
-                        record["peak_running_again_mib"] = told["peak_running_mib"]
-    return {name: summarise(record) for name, record in records.items()}
+    reference: Gradient = {}
 
-
-def first_run(
-    name: str,
-    variant: Variant,
-    arguments: Mapping[str, Any],
-    machine: Machine,
-    folder: Path,
-    record: Record,
-    stack: ExitStack,
-) -> Worker:
-    """Measures a process that compiles and runs; returns the one that takes turns, in which nothing is compiled."""
-    with ExitStack() as own:
-        worker = own.enter_context(start(name, variant.entry, machine, folder))
+    def prepare(name: str, record: Record, stack: ExitStack) -> Callable[[], None]:
+        nonlocal reference
+        variant, save = variants[name], folder / f"{name}.npz"
+        first = stack.enter_context(ExitStack())
+        worker = start_variant(name, variant, machine, folder, first)
         record.update(build(worker, variant, arguments))
-        told = ask(worker, do="run", save=str(folder / f"{name}.npz"))
-        record["samples"].append(told["seconds"])
-        record["peak_running_mib"] = told["peak_running_mib"]
-        if record["temporary_mib"] is None:
-            stack.push(own.pop_all())
-            record["peak_before_running_again_mib"] = record["peak_before_running_mib"]
-            return worker
-    worker = stack.enter_context(start(name, variant.entry, machine, folder))
-    record["peak_before_running_again_mib"] = build(worker, variant, arguments)["peak_before_running_mib"]
+        told = ask(worker, "run", save=str(save))
+        record.update(samples=[told["seconds"]], peak_running_mib=told["peak_running_mib"])
+        again = record
+        if record["temporary_mib"] is not None:
+            first.close()
+            worker = start_variant(name, variant, machine, folder, stack)
+            again = build(worker, variant, arguments)
+        record["peak_before_running_again_mib"] = again["peak_before_running_mib"]
+        with np.load(save) as file:
+            gradient = {path: array.astype(float) for path, array in file.items()}
+        check(gradient, reference or gradient, tolerance, record)
+        reference = reference or gradient
+        return partial(take_turn, worker, record, seconds)
+
+    return {name: summarise(record) for name, record in measure_each(variants, prepare, repeats, tell).items()}
+
+
+def start_variant(name: str, variant: Variant, machine: Machine, folder: Path, stack: ExitStack) -> Worker:
+    """A process that waits for requests, and finds again what was compiled once, whatever its size."""
+    variables = {
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    function, log, install = "benchmarks.memory.program:serve", folder / f"{name}.log", variant.entry.install
+    worker = stack.enter_context(start(function, {}, machine, log, install=install, variables=variables))
+    receive(worker)
     return worker
 
 
 def build(worker: Worker, variant: Variant, arguments: Mapping[str, Any]) -> Record:
     """Has a program made and compiled."""
-    return ask(worker, do="build", make=variant.entry.make, arguments={**arguments, **variant.options})
+    return ask(worker, "build", make=variant.entry.make, arguments={**arguments, **variant.options})
 
 
-def compare(records: Mapping[str, Record], folder: Path, tolerance: float) -> None:
-    """Writes how far each meta-gradient is from the first, relative to its norm, and leaves out what is too far."""
-    reference = None
-    for name, record in records.items():
-        if record["status"] == "waiting":
-            with reporting(record), np.load(folder / f"{name}.npz") as file:
-                gradient = {path: array.astype(float) for path, array in file.items()}
-                check_finite(gradient)
-                reference = reference or gradient
-                record["norm"] = norm(gradient)
-                record["difference"] = difference(gradient, reference)
-                if record["difference"] > tolerance:
-                    raise PeerError(f"disagrees: its meta-gradient differs by {record['difference']:.1e} of its norm")
-
-
-def check_finite(gradient: Mapping[str, np.ndarray]) -> None:
-    """Raises PeerError for a gradient that is not finite."""
+def check(gradient: Gradient, reference: Gradient, tolerance: float, record: Record) -> None:
+    """Writes how far a meta-gradient is from the first, relative to its norm; WorkerError where that is too far."""
     if not all(np.isfinite(leaf).all() for leaf in gradient.values()):
-        raise PeerError("disagrees: its meta-gradient is not finite")
+        raise WorkerError("disagrees: its meta-gradient is not finite")
+    record["norm"], difference = norm(gradient.values()), float("inf")  # of other names or shapes
+    if {path: leaf.shape for path, leaf in gradient.items()} == {path: leaf.shape for path, leaf in reference.items()}:
+        apart = norm(leaf - reference[path] for path, leaf in gradient.items())
+        record["difference"] = difference = apart / norm(reference.values())
+    if difference > tolerance:
+        raise WorkerError(f"disagrees: its meta-gradient differs by {difference:.1e} of its norm")
 
 
-def norm(gradient: Mapping[str, np.ndarray]) -> float:
+def norm(leaves: Iterable[np.ndarray]) -> float:
     """The Euclidean norm of all."""
-    return float(np.sqrt(sum((leaf**2).sum() for leaf in gradient.values())))
+    return float(np.sqrt(sum((leaf**2).sum() for leaf in leaves)))
 
 
-def difference(gradient: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> float:
-    """The norm of the difference, relative to that of the reference; infinite for other names or shapes."""
-    if {path: leaf.shape for path, leaf in gradient.items()} != {path: leaf.shape for path, leaf in reference.items()}:
-        return float("inf")
-    return norm({path: leaf - reference[path] for path, leaf in gradient.items()}) / norm(reference)
+def take_turn(worker: Worker, record: Record, seconds: float) -> None:
+    """Runs once more, if that is the first turn or the runs have not lasted so long yet."""
+    samples = record["samples"]
+    if len(samples) == 1 or sum(samples) < seconds:
+        told = ask(worker, "run", save=None)
+        samples.append(told["seconds"])
+        record["peak_running_again_mib"] = told["peak_running_mib"]
 
 
 def summarise(record: Record) -> Record:
     """The median of the turns, and the peaks of both processes."""
-    samples = record.pop("samples")
-    if record["status"] != "waiting":
-        return record
-    peaks = {
-        "peak_mib": max(record["peak_before_running_mib"], record["peak_running_mib"]),
-        "peak_compiled_before_mib": max(record["peak_before_running_again_mib"], record["peak_running_again_mib"]),
-    }
-    seconds = statistics.median(samples[1:])
-    return {**record, **peaks, "status": "measured", "seconds": seconds, "runs": len(samples)}
+    samples = record.pop("samples", [])
+    if record["status"] == "measured":
+        again = max(record["peak_before_running_again_mib"], record["peak_running_again_mib"])
+        record["peak_mib"] = max(record["peak_before_running_mib"], record["peak_running_mib"])
+        record.update(peak_compiled_before_mib=again, seconds=statistics.median(samples[1:]), runs=len(samples))
+    return record
 
 
 def measure_compiled(
@@ -147,23 +130,16 @@ def measure_compiled(
     sizes: Sequence[Mapping[str, Any]],
     machine: Machine,
     folder: Path,
-    *,
-    tell: Tell = lambda doing: None,
+    tell: Tell = silent,
 ) -> dict[str, list[Record]]:
-    """Temporary memory at each of the sizes, which are arguments of the variants; nothing runs."""
-    return {name: compile_sizes(name, variant, sizes, machine, folder, tell) for name, variant in variants.items()}
-
-
-def compile_sizes(
-    name: str, variant: Variant, sizes: Sequence[Mapping[str, Any]], machine: Machine, folder: Path, tell: Tell
-) -> list[Record]:
-    """One variant at all sizes, in one process."""
-    records: list[Record] = [{"status": "waiting"} for _ in sizes]
-    with start(name, variant.entry, machine, folder) as worker:
-        for arguments, record in zip(sizes, records, strict=True):
-            tell(f"{name}: compile")
-            with reporting(record):
-                told = build(worker, variant, arguments)
-                kept = {key: told[key] for key in ("temporary_mib", "compile_seconds")}
-                record.update(kept, status="measured")
+    """Temporary memory of each at each of the sizes, which are arguments of the variants; nothing runs."""
+    records: dict[str, list[Record]] = {name: [{"status": "measured"} for _ in sizes] for name in variants}
+    for name, variant in variants.items():
+        with ExitStack() as stack:
+            worker = start_variant(name, variant, machine, folder, stack)
+            for arguments, record in zip(sizes, records[name], strict=True):
+                tell(f"{name}: compile")
+                with reporting(record):
+                    told = build(worker, variant, arguments)
+                    record.update({key: told[key] for key in ("temporary_mib", "compile_seconds")})
     return records

@@ -1,11 +1,16 @@
-"""The tables, and what is read off them."""
+"""The tables, the file of results and the figure of `benchmarks.memory`, and what is read off them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from benchmarks.harness.report import markdown_table, rounded
-from benchmarks.memory.measure import Record
-from benchmarks.memory.variants import DEFAULT, Variant
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.harness.index import Row
+from benchmarks.harness.results import markdown_table, rounded, save_figure, write_results
+from benchmarks.harness.rounds import Record
+from benchmarks.memory.variants import DEFAULT, Variant, of_kind
 
 BySteps = Mapping[int, Mapping[str, Record]]
 """Inner steps, then variant."""
@@ -14,26 +19,59 @@ Sizes = Mapping[str, Sequence[Record]]
 Variants = Mapping[str, Variant]
 PEER_STEPS = 20
 """The inner steps at which the leanest peer sets the mark."""
+STAGES = {
+    "before": "{resident_before_mib:,.0f}",
+    "peak of compilation": "{peak_before_running_mib:,.0f}",
+    "after compilation": "{resident_after_compilation_mib:,.0f}",
+    "peak of running": "{peak_running_mib:,.0f}",
+}
+"""When memory is needed."""
 
 
-def tidy(record: Record) -> Record:
-    """A record with its numbers to a few digits."""
-    return {key: rounded(value) if isinstance(value, float) else value for key, value in record.items()}
+class Findings(NamedTuple):
+    """What has been measured so far: by inner steps and variant; by variant, one a size; and by variant."""
+
+    by_steps: dict[int, dict[str, Record]]
+    sizes: dict[str, list[Record]]
+    perceptron: dict[str, Record]
 
 
-def leanest(by_steps: BySteps, steps: int, names: Sequence[str]) -> Record | None:
+def write(options: Namespace, settings: Mapping[str, Any], findings: Findings, variants: Variants) -> None:
+    """Writes results.json, table.md and memory.png, with what has been measured so far."""
+    content = {
+        **settings,
+        "variants": {name: variant.entry.label for name, variant in variants.items()},
+        f"leanest_peer_at_{PEER_STEPS}_steps": mark(findings.by_steps, variants),
+        "by_inner_steps": rounded(findings.by_steps),
+        "by_size": rounded(findings.sizes),
+        "of_the_perceptron": rounded(findings.perceptron),
+    }
+    write_results(options, content, tables(*findings, variants))
+    save_figure(options.output / "memory.png", draw(findings.by_steps, variants))
+
+
+def row(told: Mapping[str, Any]) -> Row:
+    """The line of benchmarks/README.md."""
+    steps, records = max(told["by_inner_steps"].items(), key=lambda item: int(item[0]))
+    peaks = {name: record.get("peak_compiled_before_mib") for name, record in records.items()}
+    shown = [f"{told['variants'][name]} {peak:,.0f}" for name, peak in peaks.items() if peak is not None]
+    answer = f"peak MiB of {steps} inner steps: {'; '.join(shown)}"
+    return Row("How much memory does a second-order meta-gradient need?", 25, answer)
+
+
+def leanest(by_steps: BySteps, steps: int, names: Iterable[str]) -> Record | None:
     """Which of these needs the least resident memory where nothing is compiled; None where none was measured."""
-    known = {name: record for name, record in by_steps.get(steps, {}).items() if record["status"] == "measured"}
-    candidates = [name for name in names if name in known]
-    if not candidates:
+    records = {name: record for name, record in by_steps.get(steps, {}).items() if record["status"] == "measured"}
+    known = {name: records[name]["peak_compiled_before_mib"] for name in names if name in records}
+    if not known:
         return None
-    best = min(candidates, key=lambda name: known[name]["peak_compiled_before_mib"])
-    return {"variant": best, "inner_steps": steps, "peak_mib": rounded(known[best]["peak_compiled_before_mib"])}
+    best = min(known, key=lambda name: known[name])
+    return {"variant": best, "inner_steps": steps, "peak_mib": rounded(known[best])}
 
 
 def mark(by_steps: BySteps, variants: Variants) -> Record | None:
     """The leanest peer."""
-    return leanest(by_steps, PEER_STEPS, [name for name, variant in variants.items() if variant.entry.kind != "ours"])
+    return leanest(by_steps, PEER_STEPS, variants.keys() - of_kind(variants, "ours").keys())
 
 
 def times_of_default(records: Mapping[str, Record], name: str) -> float | None:
@@ -48,28 +86,23 @@ def tables(by_steps: BySteps, sizes: Sizes, perceptron: Mapping[str, Record], va
     """Markdown: memory and time, temporary memory, where the peak is, the perceptron, and who took no part."""
     parts = [sentence(by_steps, variants)] if mark(by_steps, variants) else []
     if by_steps:
-        parts += [
-            *peak_tables(by_steps, variants),
-            temporary_table(by_steps, variants),
-            stage_table(by_steps, variants),
-        ]
+        parts += [*tables_by_steps(by_steps, variants), stage_table(by_steps, variants)]
     if sizes:
         parts.append(size_table(sizes, variants))
     if perceptron:
         parts.append(perceptron_table(perceptron, variants))
     reasons = [
-        f"- {variants[name].entry.label}, {steps}: {record['status']}"
-        for steps, row in [*((f"{steps} inner steps", row) for steps, row in by_steps.items()), ("MLP", perceptron)]
+        f"- {variants[name].entry.label}, {where}: {record['status']}\n"
+        for where, row in [*((f"{steps} inner steps", row) for steps, row in by_steps.items()), ("MLP", perceptron)]
         for name, record in row.items()
         if record["status"] != "measured"
     ]
-    return "\n".join(parts) + ("\n" + "\n".join(reasons) + "\n" if reasons else "")
+    return "\n".join([*parts, *(["".join(reasons)] if reasons else [])])
 
 
 def sentence(by_steps: BySteps, variants: Variants) -> str:
     """The leanest peer at 20 steps beside the leanest of ours at the most steps."""
-    names = [name for name, variant in variants.items() if variant.entry.kind == "ours"]
-    found = [mark(by_steps, variants), leanest(by_steps, max(by_steps), names)]
+    found = [mark(by_steps, variants), leanest(by_steps, max(by_steps), of_kind(variants, "ours"))]
     told = [
         f"the leanest {who} at {one['inner_steps']} inner steps ({variants[one['variant']].entry.label}) needs "
         f"{one['peak_mib']:,.0f} MiB"
@@ -79,88 +112,108 @@ def sentence(by_steps: BySteps, variants: Variants) -> str:
     return f"With programs found in the compilation cache, {', and '.join(told)}.\n"
 
 
-def peak_tables(by_steps: BySteps, variants: Variants) -> list[str]:
-    """Peak resident memory of both processes, and seconds."""
+def table(title: str, variants: Variants, columns: Mapping[str, Callable[[str], str]]) -> str:
+    """A row for each variant: its label, and what the columns' functions say of its name."""
+    rows = [[variant.entry.label, *(tell(name) for tell in columns.values())] for name, variant in variants.items()]
+    return markdown_table([title, *columns], rows)
 
-    def cell(record: Record) -> str:
-        return f"{record['peak_compiled_before_mib']:,.0f} ({record['seconds']:.2f})"
 
-    def cell_with_compiler(record: Record) -> str:
-        return f"{record['peak_mib']:,.0f}"
+def cell(records: Mapping[str, Record], form: str) -> Callable[[str], str]:
+    """A column of this format, which may ask for `times` of the default's seconds; or why there are no numbers."""
 
-    jitted = {name: variant for name, variant in variants.items() if variant.entry.kind in ("ours", "jax")}
+    def tell(name: str) -> str:
+        if records[name]["status"] != "measured":
+            return records[name]["status"].split(":")[0]
+        times = times_of_default(records, name) if "{times}" in form else None
+        told = form.format(**records[name], times="" if times is None else f"{times:.2f} x")
+        return told.removesuffix(" ()")
+
+    return tell
+
+
+def in_words(steps: int) -> str:
+    """A number of inner steps."""
+    return f"{steps} inner step{'s' * (steps > 1)}"
+
+
+def tables_by_steps(by_steps: BySteps, variants: Variants) -> list[str]:
+    """Peak resident memory of both processes, and seconds; then temporary memory of the compiled programs."""
+    compiled = of_kind(variants, "ours", "jax")
     return [
-        table("Peak resident MiB (seconds a meta-gradient)", by_steps, variants, cell),
-        table("Peak resident MiB where it is compiled, too", by_steps, jitted, cell_with_compiler),
+        table(title, chosen, {in_words(steps): cell(records, form) for steps, records in by_steps.items()})
+        for title, chosen, form in (
+            (
+                "Peak resident MiB (seconds a meta-gradient)",
+                variants,
+                "{peak_compiled_before_mib:,.0f} ({seconds:.2f})",
+            ),
+            ("Peak resident MiB where it is compiled, too", compiled, "{peak_mib:,.0f}"),
+            ("Temporary MiB (times the default's seconds)", compiled, "{temporary_mib:,.1f} ({times})"),
+        )
     ]
-
-
-def temporary_table(by_steps: BySteps, variants: Variants) -> str:
-    """Temporary memory of the compiled program, and the time relative to the default's."""
-
-    def cell(record: Record) -> str:
-        times = "" if record["times_of_default"] is None else f" ({record['times_of_default']:.2f} x)"
-        return f"{record['temporary_mib']:,.1f}{times}"
-
-    compiled = {name: variant for name, variant in variants.items() if variant.entry.kind in ("ours", "jax")}
-    with_times = {
-        steps: {name: {**record, "times_of_default": times_of_default(row, name)} for name, record in row.items()}
-        for steps, row in by_steps.items()
-    }
-    return table("Temporary MiB (times the default's seconds)", with_times, compiled, cell)
-
-
-def table(title: str, by_steps: BySteps, variants: Variants, cell: Any) -> str:
-    """A row for each variant, a column for each number of steps."""
-    header = [title, *(f"{steps} inner step{'s' * (steps > 1)}" for steps in by_steps)]
-    rows = [
-        [variant.entry.label, *(measured_or_reason(row[name], cell) for row in by_steps.values())]
-        for name, variant in variants.items()
-    ]
-    return markdown_table(header, rows)
-
-
-def measured_or_reason(record: Record, cell: Any) -> str:
-    """The cell of a record, or the first word of why there is none."""
-    return cell(record) if record["status"] == "measured" else record["status"].split(":")[0]
 
 
 def stage_table(by_steps: BySteps, variants: Variants) -> str:
     """When memory is needed, at the most steps: resident after imports, while compiling, then, and while running."""
-    stages = ("resident_before_mib", "peak_before_running_mib", "resident_after_compilation_mib", "peak_running_mib")
     steps = max(by_steps)
-    title = f"Resident MiB, {steps} inner step{'s' * (steps > 1)}"
-    rows = []
-    for name, variant in variants.items():
-        record = by_steps[steps][name]
-        cells = [measured_or_reason(record, lambda record, stage=stage: f"{record[stage]:,.0f}") for stage in stages]
-        seconds = record.get("compile_seconds")
-        rows.append([variant.entry.label, *cells, "" if seconds is None else f"{seconds:.1f}"])
-    header = [title, "before", "peak of compilation", "after compilation", "peak of running", "compile, s"]
-    return markdown_table(header, rows)
+
+    def compile_seconds(name: str) -> str:
+        seconds = by_steps[steps][name].get("compile_seconds")
+        return "" if seconds is None else f"{seconds:.1f}"
+
+    stages = {stage: cell(by_steps[steps], form) for stage, form in STAGES.items()}
+    return table(f"Resident MiB, {in_words(steps)}", variants, {**stages, "compile, s": compile_seconds})
 
 
 def size_table(sizes: Sizes, variants: Variants) -> str:
     """Temporary memory against tasks and width."""
-    columns = [f"{record['num_tasks']} x {record['width']}" for record in next(iter(sizes.values()))]
-    rows = [
-        [
-            variants[name].entry.label,
-            *(measured_or_reason(record, lambda record: f"{record['temporary_mib']:,.1f}") for record in records),
-        ]
-        for name, records in sizes.items()
-    ]
-    return markdown_table(["Temporary MiB, tasks x filters", *columns], rows)
+    names = [f"{record['num_tasks']} x {record['width']}" for record in next(iter(sizes.values()))]
+    at_size = ({name: records[place] for name, records in sizes.items()} for place in range(len(names)))
+    columns = {name: cell(records, "{temporary_mib:,.1f}") for name, records in zip(names, at_size, strict=True)}
+    return table("Temporary MiB, tasks x filters", {name: variants[name] for name in sizes}, columns)
 
 
 def perceptron_table(records: Mapping[str, Record], variants: Variants) -> str:
     """Temporary memory and time of the perceptron."""
-    rows = []
-    for name, record in records.items():
-        cells = [
-            measured_or_reason(record, lambda record, key=key, form=form: format(record[key], form))
-            for key, form in (("temporary_mib", ",.0f"), ("seconds", ".2f"))
-        ]
-        times = times_of_default(records, name)
-        rows.append([variants[name].entry.label, *cells, "" if times is None else f"{times:.2f} x"])
-    return markdown_table(["MLP", "temporary MiB", "seconds a meta-gradient", "of the default's"], rows)
+    columns = {
+        "temporary MiB": cell(records, "{temporary_mib:,.0f}"),
+        "seconds a meta-gradient": cell(records, "{seconds:.2f}"),
+        "of the default's": cell(records, "{times}"),
+    }
+    return table("MLP", {name: variants[name] for name in records}, columns)
+
+
+def draw(by_steps: BySteps, variants: Variants) -> Figure:
+    """Peak resident memory of all, and temporary memory of `jax_meta`, against inner steps; the mark of a peer."""
+    peer, figure = mark(by_steps, variants), Figure(figsize=(13, 5.4), dpi=110, layout="constrained")
+    first, second, third = figure.subplots(1, 3)
+    draw_panel(first, by_steps, variants, "peak_compiled_before_mib")
+    draw_panel(second, by_steps, variants, "peak_mib")
+    draw_panel(third, by_steps, of_kind(variants, "ours"), "temporary_mib")
+    first.set_title("Peak resident MiB, found in the compilation cache", fontsize=10)
+    second.set_title("Peak resident MiB, compiled in the process", fontsize=10)
+    third.set_title("Temporary MiB of the compiled program", fontsize=10)
+    if peer:
+        label = f"leanest peer at {peer['inner_steps']} steps: {peer['peak_mib']:,.0f} MiB"
+        for panel in (first, second):
+            panel.axhline(peer["peak_mib"], color="black", linewidth=0.8, linestyle=":", label=label)
+            panel.set_ylim(second.get_ylim())
+    figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    return figure
+
+
+def draw_panel(panel: Axes, by_steps: BySteps, variants: Variants, key: str) -> None:
+    """A line for each variant, through what was measured."""
+    for place, (name, variant) in enumerate(variants.items()):
+        known = {steps: row[name][key] for steps, row in by_steps.items() if row[name]["status"] == "measured"}
+        style = "o-" if variant.entry.kind == "ours" else "s--"
+        panel.loglog(
+            list(known), list(known.values()), style, color=f"C{place}", markersize=4, label=variant.entry.label
+        )
+    panel.set_xlabel("inner steps")
+    panel.set_xticks(list(by_steps), [str(steps) for steps in by_steps])
+    panel.minorticks_off()
+    low, high = panel.get_ylim()
+    ticks = [base * 10**power for power in range(7) for base in (1, 2, 5) if low <= base * 10**power <= high]
+    panel.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
+    panel.grid(alpha=0.3)

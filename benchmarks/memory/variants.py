@@ -7,15 +7,10 @@ from benchmarks.peers.peer import PEERS, Entry
 
 
 class Variant(NamedTuple):
-    """One way to compute the same meta-gradient.
+    """One way to compute the same meta-gradient."""
 
-    Attributes:
-        entry: its label, and "module:function", which is called as `make(**arguments, **options)`.
-        options: what sets it apart from others of the same function.
-    """
-
-    entry: Entry
-    options: Mapping[str, Any]
+    entry: Entry  # its label, and "module:function", which is called as `make(**arguments, **options)`
+    options: Mapping[str, Any]  # what sets it apart from others of the same function
 
 
 def ours(label: str, **options: Any) -> Variant:
@@ -26,7 +21,7 @@ def ours(label: str, **options: Any) -> Variant:
 
 
 def torch_peer(name: str) -> Variant:
-    """A peer of `comparison`."""
+    """A peer of `benchmarks.peers`."""
     return Variant(PEERS[name]._replace(make="benchmarks.memory.in_torch:peer"), {"name": name})
 
 
@@ -41,16 +36,19 @@ VARIANTS = {
     "mixed-updates": ours('jax_meta, mixed_mode, remat="updates"', mixed_mode=True, remat="updates"),
     "mixed-blocks": ours('jax_meta, mixed_mode, remat="blocks"', mixed_mode=True, remat="blocks"),
     "naive": Variant(Entry("plain JAX, vmap and scan", "benchmarks.memory.in_jax:naive", "jax flax optax", "jax"), {}),
-    "torch": torch_peer("torch"),
-    "higher": torch_peer("higher"),
-    "learn2learn": torch_peer("learn2learn"),
+    **{name: torch_peer(name) for name in ("torch", "higher", "learn2learn")},
 }
+
+
+def of_kind(variants: Mapping[str, Variant], *kinds: str) -> dict[str, Variant]:
+    """Those of these kinds."""
+    return {name: variant for name, variant in variants.items() if variant.entry.kind in kinds}
 
 
 def perceptron(variants: Mapping[str, Variant]) -> dict[str, Variant]:
     """Those that the second workload, of a single task, can tell apart."""
     return {
         name: variant._replace(entry=variant.entry._replace(make="benchmarks.memory.in_jax:mlp"))
-        for name, variant in variants.items()
-        if variant.entry.kind == "ours" and variant.options.get("task_batch_size")
+        for name, variant in of_kind(variants, "ours").items()
+        if variant.options.get("task_batch_size")
     }

@@ -4,53 +4,22 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 import jax_meta
-from benchmarks.convolution.peers import naive_loss, naive_value_and_gradient
+from benchmarks.harness.jax_networks import (
+    naive_value_and_gradient,
+    our_learner,
+    our_sampler,
+    tasks_at_once,
+    to_params,
+)
+from benchmarks.harness.workloads import OUTER_LEARNING_RATE, Tasks, Weights, Workload, random_images, task_source
 from benchmarks.peers.peer import Peer
-from benchmarks.peers.workloads import OUTER_LEARNING_RATE, Tasks, Weights, Workload, random_images, task_source
 from jax_meta import Task
-
-Draw = Callable[[jax.Array], Task]
-Step = Callable[..., Any]
-
-
-class NaiveMLP(nn.Module):
-    """`jax_meta.models.MLP` from Flax's own layers, with its parameters."""
-
-    width: int
-
-    @nn.compact
-    def __call__(self, inputs):
-        """`[examples, 1]` to `[examples, 1]`."""
-        for _ in range(2):
-            inputs = nn.relu(nn.Dense(self.width)(inputs))
-        return nn.Dense(1)(inputs)
-
-
-def model(workload: Workload) -> nn.Module:
-    """Our network for a workload."""
-    if workload.model == "mlp":
-        return jax_meta.models.MLP((workload.width,) * 2)
-    return jax_meta.models.Conv4(workload.ways, workload.width)
-
-
-def initial_weights(workload: Workload) -> Weights:
-    """The weights that all peers start from."""
-    inputs = jnp.zeros((1, 1) if workload.model == "mlp" else (1, workload.size, workload.size, 1))
-    params = model(workload).init(jax.random.key(0), inputs)
-    return {name: np.asarray(leaf, np.float32) for name, leaf in flatten_dict(params, sep="/").items()}
-
-
-def to_params(weights: Weights) -> Any:
-    """The tree of parameters."""
-    return unflatten_dict({name: jnp.asarray(leaf) for name, leaf in weights.items()}, sep="/")
 
 
 def make(workload: Workload, weights: Weights, device: str) -> Peer:
@@ -59,49 +28,22 @@ def make(workload: Workload, weights: Weights, device: str) -> Peer:
     On CPU it takes the tasks of images one at a time, with all threads in each product; the products of sines are too
     small for that, so that their tasks are spread over a device for each thread.
     """
-    measure = jax_meta.regression if workload.model == "mlp" else jax_meta.classification
-    algorithm = jax_meta.maml if workload.second_order else jax_meta.fomaml
-    learner = algorithm(
-        measure(model(workload).apply), optax.sgd(workload.learning_rate), num_steps=workload.inner_steps
-    )
-    optimizer, task_batch_size = optax.adam(OUTER_LEARNING_RATE), None
-    if workload.model == "conv4" and device == "cpu":
-        task_batch_size = 1
+    learner, optimizer, draw = our_learner(workload), optax.adam(OUTER_LEARNING_RATE), our_sampler(workload)
     mesh = jax.make_mesh((jax.device_count(),), ("tasks",)) if jax.device_count() > 1 else None
-    draw = our_sampler(workload)
+    options: dict[str, Any] = {"task_batch_size": tasks_at_once(workload, device), "mesh": mesh}
     start = jax_meta.init(learner, optimizer, to_params(weights), jax.random.key(0))
     states = [start]
 
     def losses(batches: Sequence[Tasks]) -> list[float]:
-        tasks = stack(batches)
-        _, history = jax_meta.fit_tasks(learner, optimizer, tasks, start, task_batch_size=task_batch_size, mesh=mesh)
+        _, history = jax_meta.fit_tasks(learner, optimizer, stack(batches), start, **options)
         return [float(loss) for loss in history["loss"]]
 
     def run(num_steps: int) -> None:
-        states[0], _ = jax_meta.fit(
-            learner,
-            optimizer,
-            draw,
-            states[0],
-            num_meta_steps=num_steps,
-            num_tasks=workload.num_tasks,
-            task_batch_size=task_batch_size,
-            mesh=mesh,
-        )
+        count: dict[str, Any] = {"num_meta_steps": num_steps, "num_tasks": workload.num_tasks}
+        states[0], _ = jax_meta.fit(learner, optimizer, draw, states[0], **count, **options)
         jax.block_until_ready(states[0])
 
     return Peer(losses, run)
-
-
-def our_sampler(workload: Workload) -> jax_meta.Sampler:
-    """The tasks of `comparison.workloads`, drawn on the device by `jax_meta.tasks`."""
-    shots, queries = workload.shots, workload.queries
-    if workload.model == "mlp":
-        return partial(jax_meta.tasks.sinusoid.sample_tasks, shots=shots, queries=queries, phases=(0.0, np.pi))
-    images = random_images(workload)
-    names = tuple(map(str, range(len(images))))
-    data = jax_meta.datasets.ClassImages(images, np.full(len(images), images.shape[1], np.int32), names)
-    return jax_meta.tasks.episodes(data, ways=workload.ways, shots=shots, queries=queries)
 
 
 def make_loop(workload: Workload, weights: Weights, device: str) -> Peer:
@@ -156,20 +98,10 @@ def stack(batches: Sequence[Tasks]) -> Task:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *(Task(*batch) for batch in batches))
 
 
-def naive_step(workload: Workload, weights: Weights) -> tuple[Step, Any]:
+def naive_step(workload: Workload, weights: Weights) -> tuple[Callable[..., Any], Any]:
     """`(state, tasks) -> (state, loss)`, and the first state."""
-    if workload.model == "mlp":
-        network = NaiveMLP(workload.width)
-
-        def loss(params, inputs, targets):
-            return jnp.mean((network.apply(params, inputs) - targets) ** 2)
-    else:
-        loss = naive_loss(workload.ways, workload.width)
-
-    optimizer = optax.adam(OUTER_LEARNING_RATE)
-    value_and_gradient = naive_value_and_gradient(
-        loss, workload.learning_rate, workload.inner_steps, second_order=workload.second_order
-    )
+    optimizer, params = optax.adam(OUTER_LEARNING_RATE), to_params(weights)
+    value_and_gradient = naive_value_and_gradient(workload)
 
     def step(state, tasks):
         params, opt_state = state
@@ -177,7 +109,6 @@ def naive_step(workload: Workload, weights: Weights) -> tuple[Step, Any]:
         updates, opt_state = optimizer.update(gradient, opt_state)
         return (optax.apply_updates(params, updates), opt_state), value
 
-    params = to_params(weights)
     return step, (params, optimizer.init(params))
 
 

@@ -6,63 +6,61 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks.harness.torch_networks import criterion, network, one_by_one
+from benchmarks.harness.workloads import Tasks, Weights, Workload
 from benchmarks.peers.peer import Peer
-from benchmarks.peers.torch_models import Step, adam, criterion, network, one_by_one, torch_peer
-from benchmarks.peers.workloads import Tasks, Weights, Workload
+from benchmarks.peers.torch_peers import Step, adam, torch_peer
 
 QueryLosses = Callable[[Tasks], Iterator[torch.Tensor]]
 """Backpropagates the loss of each task into `.grad` of the network's weights, and yields it."""
 
 
-def task_loop_peer(
-    workload: Workload, weights: Weights, device: str, prepare: Callable[[nn.Module], QueryLosses]
-) -> Peer:
+def task_loop_peer(prepare: Callable[[Workload, nn.Module], QueryLosses]) -> Callable[[Workload, Weights, str], Peer]:
     """A peer that adapts to one task after the other and sums their gradients in `.grad`."""
 
-    def start() -> Step:
-        module = network(workload, weights, device)
-        parameters = list(module.parameters())
-        optimizer, query_losses = adam(parameters), prepare(module)
+    def make(workload: Workload, weights: Weights, device: str) -> Peer:
+        def start() -> Step:
+            module = network(workload, weights, device)
+            parameters = list(module.parameters())
+            optimizer, query_losses = adam(parameters), prepare(workload, module)
 
-        def step(tasks: Tasks) -> torch.Tensor:
-            optimizer.zero_grad()
-            losses = [loss.detach() for loss in query_losses(tasks)]
-            for parameter in parameters:
-                assert parameter.grad is not None
-                parameter.grad /= workload.num_tasks
-            optimizer.step()
-            return torch.stack(losses).mean()
+            def step(tasks: Tasks) -> torch.Tensor:
+                optimizer.zero_grad()
+                losses = [loss.detach() for loss in query_losses(tasks)]
+                for parameter in parameters:
+                    assert parameter.grad is not None
+                    parameter.grad /= workload.num_tasks
+                optimizer.step()
+                return torch.stack(losses).mean()
 
-        return step
+            return step
 
-    return torch_peer(workload, device, start)
+        return torch_peer(workload, device, start)
+
+    return make
 
 
-def make_higher(workload: Workload, weights: Weights, device: str) -> Peer:
+@task_loop_peer
+def make_higher(workload: Workload, module: nn.Module) -> QueryLosses:
     """`higher.innerloop_ctx`; in first order its fast weights are cut off, and their gradients are copied back."""
     import higher
 
-    measure = criterion(workload)
+    measure, inner = criterion(workload), torch.optim.SGD(module.parameters(), lr=workload.learning_rate)
+    options = {"copy_initial_weights": False, "track_higher_grads": workload.second_order}
 
-    def prepare(module: nn.Module) -> QueryLosses:
-        inner = torch.optim.SGD(module.parameters(), lr=workload.learning_rate)
-        options = {"copy_initial_weights": False, "track_higher_grads": workload.second_order}
+    def query_losses(tasks: Tasks) -> Iterator[torch.Tensor]:
+        for support, query in one_by_one(tasks):
+            with higher.innerloop_ctx(module, inner, **options) as (fast, inner_steps):
+                for _ in range(workload.inner_steps):
+                    inner_steps.step(measure(fast(support[0]), support[1]))
+                loss = measure(fast(query[0]), query[1])
+                if workload.second_order:
+                    loss.backward()
+                else:
+                    add_gradients(module, torch.autograd.grad(loss, list(fast.parameters())))
+                yield loss
 
-        def query_losses(tasks: Tasks) -> Iterator[torch.Tensor]:
-            for support, query in one_by_one(tasks):
-                with higher.innerloop_ctx(module, inner, **options) as (fast, inner_steps):
-                    for _ in range(workload.inner_steps):
-                        inner_steps.step(measure(fast(support[0]), support[1]))
-                    loss = measure(fast(query[0]), query[1])
-                    if workload.second_order:
-                        loss.backward()
-                    else:
-                        add_gradients(module, torch.autograd.grad(loss, list(fast.parameters())))
-                    yield loss
-
-        return query_losses
-
-    return task_loop_peer(workload, weights, device, prepare)
+    return query_losses
 
 
 def add_gradients(module: nn.Module, slopes: tuple[torch.Tensor, ...]) -> None:
@@ -73,74 +71,74 @@ def add_gradients(module: nn.Module, slopes: tuple[torch.Tensor, ...]) -> None:
         parameter.grad += slope
 
 
-def make_learn2learn(workload: Workload, weights: Weights, device: str) -> Peer:
+@task_loop_peer
+def make_learn2learn(workload: Workload, module: nn.Module) -> QueryLosses:
     """`learn2learn.algorithms.MAML`: clone, adapt, backward."""
     import learn2learn
 
-    measure = criterion(workload)
+    first_order, measure = not workload.second_order, criterion(workload)
+    maml = learn2learn.algorithms.MAML(module, lr=workload.learning_rate, first_order=first_order)
 
-    def prepare(module: nn.Module) -> QueryLosses:
-        maml = learn2learn.algorithms.MAML(module, lr=workload.learning_rate, first_order=not workload.second_order)
+    def query_losses(tasks: Tasks) -> Iterator[torch.Tensor]:
+        for support, query in one_by_one(tasks):
+            learner = maml.clone()
+            for _ in range(workload.inner_steps):
+                learner.adapt(measure(learner(support[0]), support[1]))
+            loss = measure(learner(query[0]), query[1])
+            loss.backward()
+            yield loss
 
-        def query_losses(tasks: Tasks) -> Iterator[torch.Tensor]:
-            for support, query in one_by_one(tasks):
-                learner = maml.clone()
-                for _ in range(workload.inner_steps):
-                    learner.adapt(measure(learner(support[0]), support[1]))
-                loss = measure(learner(query[0]), query[1])
-                loss.backward()
-                yield loss
-
-        return query_losses
-
-    return task_loop_peer(workload, weights, device, prepare)
+    return query_losses
 
 
-def make_torchopt(workload: Workload, weights: Weights, device: str) -> Peer:
+@task_loop_peer
+def make_torchopt(workload: Workload, module: nn.Module) -> QueryLosses:
     """`torchopt.MetaSGD`; in first order, which it does not have, the functional `torchopt.sgd`."""
     import torchopt
 
-    measure = criterion(workload)
+    if not workload.second_order:
+        return first_order_torchopt(workload, module)
+    measure, inner = criterion(workload), torchopt.MetaSGD(module, lr=workload.learning_rate)
 
-    def prepare(module: nn.Module) -> QueryLosses:
-        inner = torchopt.MetaSGD(module, lr=workload.learning_rate)
+    def query_losses(tasks: Tasks) -> Iterator[torch.Tensor]:
+        weights = torchopt.extract_state_dict(module, by="reference", detach_buffers=True)
+        inner_state = torchopt.extract_state_dict(inner, by="reference")
+        for support, query in one_by_one(tasks):
+            for _ in range(workload.inner_steps):
+                inner.step(measure(module(support[0]), support[1]))
+            loss = measure(module(query[0]), query[1])
+            torchopt.recover_state_dict(module, weights)
+            torchopt.recover_state_dict(inner, inner_state)
+            loss.backward()
+            yield loss
 
-        def query_losses(tasks: Tasks) -> Iterator[torch.Tensor]:
-            weights = torchopt.extract_state_dict(module, by="reference", detach_buffers=True)
-            inner_state = torchopt.extract_state_dict(inner, by="reference")
-            for support, query in one_by_one(tasks):
-                for _ in range(workload.inner_steps):
-                    inner.step(measure(module(support[0]), support[1]))
-                loss = measure(module(query[0]), query[1])
-                torchopt.recover_state_dict(module, weights)
-                torchopt.recover_state_dict(inner, inner_state)
-                loss.backward()
-                yield loss
+    return query_losses
 
-        return query_losses
 
-    def prepare_first_order(module: nn.Module) -> QueryLosses:
-        inner, names = torchopt.sgd(lr=workload.learning_rate), [name for name, _ in module.named_parameters()]
+def first_order_torchopt(workload: Workload, module: nn.Module) -> QueryLosses:
+    """First-order MAML from `torchopt.sgd` and `functional_call`."""
+    import torchopt
 
-        def loss_of(weights: tuple[torch.Tensor, ...], batch: Any) -> torch.Tensor:
-            named = dict(zip(names, weights, strict=True))
-            return measure(torch.func.functional_call(module, named, (batch[0],)), batch[1])
+    measure, inner = criterion(workload), torchopt.sgd(lr=workload.learning_rate)
+    names = [name for name, _ in module.named_parameters()]
 
-        def query_losses(tasks: Tasks) -> Iterator[torch.Tensor]:
-            for support, query in one_by_one(tasks):
-                weights = tuple(module.parameters())
-                state = inner.init(weights)
-                for _ in range(workload.inner_steps):
-                    slopes = torch.autograd.grad(loss_of(weights, support), weights)
-                    updates, state = inner.update(slopes, state, inplace=False)
-                    weights = torchopt.apply_updates(weights, updates, inplace=False)
-                loss = loss_of(weights, query)
-                loss.backward()
-                yield loss
+    def loss_of(weights: tuple[torch.Tensor, ...], batch: Any) -> torch.Tensor:
+        named = dict(zip(names, weights, strict=True))
+        return measure(torch.func.functional_call(module, named, (batch[0],)), batch[1])
 
-        return query_losses
+    def query_losses(tasks: Tasks) -> Iterator[torch.Tensor]:
+        for support, query in one_by_one(tasks):
+            weights = tuple(module.parameters())
+            state = inner.init(weights)
+            for _ in range(workload.inner_steps):
+                slopes = torch.autograd.grad(loss_of(weights, support), weights)
+                updates, state = inner.update(slopes, state, inplace=False)
+                weights = torchopt.apply_updates(weights, updates, inplace=False)
+            loss = loss_of(weights, query)
+            loss.backward()
+            yield loss
 
-    return task_loop_peer(workload, weights, device, prepare if workload.second_order else prepare_first_order)
+    return query_losses
 
 
 def make_parallel_metalearn(workload: Workload, weights: Weights, device: str) -> Peer:

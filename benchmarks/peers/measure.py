@@ -3,17 +3,20 @@
 import math
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks.harness.report import rounded
+from benchmarks.harness.processes import Machine, Worker, WorkerError, ask, receive, start
+from benchmarks.harness.progress import Tell
+from benchmarks.harness.results import rounded
+from benchmarks.harness.rounds import Record, measure_each, median_ratio, silent
+from benchmarks.harness.workloads import Weights, Workload, save_problem, task_source
 from benchmarks.peers.peer import Entry
-from benchmarks.peers.processes import Machine, PeerError, Worker, ask, start_worker
-from benchmarks.peers.workloads import Weights, Workload, save_problem, task_source
 
 TOLERANCES = {"mlp": (1e-4, 1e-4), "conv4": (1e-4, 1e-2)}
 """The largest relative differences of the first and of the second meta-step's losses, by model.
@@ -24,8 +27,6 @@ elsewhere. In float64, in the tests, all agree to 1e-9. Without the second deriv
 1e-3 on sines and 5e-2 on images.
 """
 
-Record = dict[str, Any]
-
 
 def measure(
     workload: Workload,
@@ -35,93 +36,71 @@ def measure(
     *,
     repeats: int,
     seconds: float,
-    tell: Callable[[str], None] = lambda doing: None,
+    tell: Tell = silent,
 ) -> dict[str, Record]:
     """What came of each peer: its `status`, and its numbers if that is "measured"; a failure ends that peer alone."""
-    records: dict[str, Record] = {name: {"status": "waiting"} for name in peers}
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        problem = Path(folder) / "problem.npz"
+    tolerances = TOLERANCES[workload.model]
+    expected: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        problem = Path(folder) / "problem"
         draw, generator = task_source(workload), np.random.default_rng(1)
-        save_problem(problem, weights, [draw(generator) for _ in TOLERANCES[workload.model]])
-        workers: dict[str, Worker] = {}
-        expected: list[float] = []
-        for name, entry in peers.items():
-            tell(f"{name}: start")
-            with ExitStack() as own, reporting(records[name]):
-                worker = own.enter_context(start_worker(entry, workload, problem, machine))
-                losses = check(worker, records[name], expected, TOLERANCES[workload.model])
-                calibrate(worker, records[name], seconds)
-                expected, workers[name] = expected or losses, worker
-                stack.push(own.pop_all())
-        take_turns(workers, records, repeats, tell)
-    for name in workers:
-        if records[name]["status"] == "waiting":
-            summarise(records[name])
+        save_problem(problem, weights, [draw(generator) for _ in tolerances])
+        order = {"workload": workload._asdict(), "problem": str(problem), "threads": machine.threads}
+
+        def prepare(name: str, record: Record, stack: ExitStack) -> Callable[[], None]:
+            entry, begin = peers[name], time.perf_counter()
+            arguments = {**order, "device": machine.device, "make": entry.make, "kind": entry.kind}
+            log = Path(folder) / f"{name}.log"
+            process = start("benchmarks.peers.peer:serve", arguments, machine, log, install=entry.install)
+            worker = stack.enter_context(process)
+            record["device"] = receive(worker)["device"]
+            record["startup_seconds"] = time.perf_counter() - begin
+            check(worker, record, expected, tolerances)
+            calibrate(worker, record, seconds)
+            expected[:] = expected or record["losses"]
+            record["meta_steps_per_second"] = []
+            return partial(take_turn, worker, record)
+
+        records = measure_each(peers, prepare, repeats, tell)
+    for record in records.values():
+        if record["status"] == "measured":
+            record["median"] = rounded(statistics.median(record["meta_steps_per_second"]))
     return records
 
 
-@contextmanager
-def reporting(record: Record) -> Iterator[None]:
-    """Writes a PeerError into a record, and goes on."""
-    try:
-        yield
-    except PeerError as error:
-        record["status"] = str(error)
-
-
-def check(worker: Worker, record: Record, expected: list[float], tolerances: tuple[float, ...]) -> list[float]:
-    """The losses of the first meta-steps; raises PeerError if they are not the expected ones, if any are expected."""
-    reply = ask(worker, do="losses")
-    losses: list[float] = reply["losses"]
+def check(worker: Worker, record: Record, expected: list[float], tolerances: tuple[float, ...]) -> None:
+    """Writes the losses of the first meta-steps; WorkerError if they are not the expected ones, if any are expected."""
+    reply = ask(worker, "losses")
+    losses = np.array(reply["losses"])
     if not np.isfinite(losses).all():
-        raise PeerError("disagrees: its losses are not finite")
+        raise WorkerError("disagrees: its losses are not finite")
     reference = np.array(expected or losses)
-    differences = np.abs(np.array(losses) - reference) / np.abs(reference)
-    record["device"] = worker.device
-    record["startup_seconds"] = worker.startup_seconds
+    differences = np.abs(losses - reference) / np.abs(reference)
     record["first_call_seconds"] = reply["seconds"]
-    record["losses"] = losses
+    record["losses"] = reply["losses"]
     record["largest_difference"] = float(differences.max())
-    if (differences > np.array(tolerances)).any():
+    if (differences > tolerances).any():
         told = " and ".join(f"{difference:.1e}" for difference in differences)
-        raise PeerError(f"disagrees: its first losses differ by {told} of themselves")
-    return losses
+        raise WorkerError(f"disagrees: its first losses differ by {told} of themselves")
 
 
 def calibrate(worker: Worker, record: Record, seconds: float) -> None:
     """Finds the power of two of meta-steps that lasts about so long; each runs twice, since the first may compile."""
     steps = 1
-    record["first_call_seconds"] += ask(worker, do="run", steps=1)["seconds"]
-    while (taken := ask(worker, do="run", steps=steps)["seconds"]) < seconds / 2:
+    record["first_call_seconds"] += ask(worker, "run", steps=1)["seconds"]
+    while (taken := ask(worker, "run", steps=steps)["seconds"]) < seconds / 2:
         steps *= 2 ** min(5, max(1, round(math.log2(seconds / taken))))
-        ask(worker, do="run", steps=steps)
+        ask(worker, "run", steps=steps)
     record["steps_a_turn"] = steps
 
 
-def take_turns(
-    workers: dict[str, Worker], records: dict[str, Record], repeats: int, tell: Callable[[str], None]
-) -> None:
-    """In each round each peer has its turn, and the others wait."""
-    for name in workers:
-        records[name]["meta_steps_per_second"] = []
-    for round_ in range(repeats):
-        for name, worker in workers.items():
-            record = records[name]
-            if record["status"] == "waiting":
-                tell(f"{name}: {round_ + 1}/{repeats}")
-                with reporting(record):
-                    steps = record["steps_a_turn"]
-                    rate = steps / ask(worker, do="run", steps=steps)["seconds"]
-                    record["meta_steps_per_second"].append(rounded(rate))
-
-
-def summarise(record: Record) -> None:
-    """The median of the rounds."""
-    record["status"] = "measured"
-    record["median"] = rounded(statistics.median(record["meta_steps_per_second"]))
+def take_turn(worker: Worker, record: Record) -> None:
+    """Adds the speed of one turn to a record."""
+    steps = record["steps_a_turn"]
+    record["meta_steps_per_second"].append(rounded(steps / ask(worker, "run", steps=steps)["seconds"]))
 
 
 def ratio(records: Mapping[str, Record], name: str, other: str) -> float:
     """How many times as fast one peer is as another: the median of the rounds' own ratios."""
     rates = (records[peer]["meta_steps_per_second"] for peer in (name, other))
-    return float(rounded(statistics.median(a / b for a, b in zip(*rates, strict=True)), 3))
+    return rounded(median_ratio(*rates), 3)

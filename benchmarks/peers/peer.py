@@ -1,53 +1,85 @@
-"""What a peer is, and the list of all."""
+"""What a peer is, the list of all, and one at work in a process of its own."""
 
+import os
+import pkgutil
+import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from benchmarks.peers.workloads import Tasks
+from benchmarks.harness.worker import Answer, Served
+from benchmarks.harness.workloads import Tasks, Workload, load_problem
 
 
 class Peer(NamedTuple):
-    """One library at work on one workload.
-
-    Attributes:
-        losses: takes a meta-step on each of the given tasks, from the given weights; returns the mean query loss after
-            adaptation at every meta-step. The later ones depend on the outer update, too.
-        run: takes so many meta-steps on tasks of its own drawing, and returns when they are finished.
-    """
+    """One library at work on one workload."""
 
     losses: Callable[[Sequence[Tasks]], list[float]]
+    """Takes a meta-step on each of the given tasks, from the given weights; returns the mean query loss after
+    adaptation at every meta-step. The later ones depend on the outer update, too."""
     run: Callable[[int], None]
+    """Takes so many meta-steps on tasks of its own drawing, and returns when they are finished."""
 
 
 class Entry(NamedTuple):
-    """How a peer is found.
+    """How a peer is found."""
 
-    Attributes:
-        label: for tables and figures.
-        make: "module:function", which is called as `make(workload, weights, device)` and returns a `Peer`.
-        install: what `pip install` has to be given.
-        kind: "ours", "jax", "eager" PyTorch, or "compiled" PyTorch.
-    """
+    label: str  # for tables and figures
+    make: str  # "module:function", which is called as `make(workload, weights, device)` and returns a `Peer`
+    install: str  # what `pip install` has to be given
+    kind: str  # "ours", "jax", "eager" PyTorch, or "compiled" PyTorch
 
-    label: str
-    make: str
-    install: str
-    kind: str
+
+def entry(label: str, make: str, install: str, kind: str = "eager") -> Entry:
+    """One of this room."""
+    return Entry(label, f"benchmarks.peers.{make}", install, kind)
 
 
 PEERS = {
-    "jax_meta": Entry("jax_meta", "benchmarks.peers.jax_peers:make", "jax-metalearn", "ours"),
-    "jax-scan": Entry("plain JAX, one scan", "benchmarks.peers.jax_peers:make_scan", "jax flax optax", "jax"),
-    "jax-loop": Entry("plain JAX, host loop", "benchmarks.peers.jax_peers:make_loop", "jax flax optax", "jax"),
-    "torch-compile": Entry(
-        "torch.func, torch.compile", "benchmarks.peers.functional_torch:make_compiled", "torch", "compiled"
-    ),
-    "torch-func": Entry("torch.func", "benchmarks.peers.functional_torch:make", "torch", "eager"),
-    "torch": Entry("PyTorch, loop over tasks", "benchmarks.peers.plain_torch:make", "torch", "eager"),
-    "higher": Entry("higher", "benchmarks.peers.libraries:make_higher", "higher", "eager"),
-    "learn2learn": Entry("learn2learn", "benchmarks.peers.libraries:make_learn2learn", "learn2learn", "eager"),
-    "torchopt": Entry("TorchOpt", "benchmarks.peers.libraries:make_torchopt", "torchopt", "eager"),
-    "parallel-metalearn": Entry(
-        "parallel-metalearn", "benchmarks.peers.libraries:make_parallel_metalearn", "parallel-metalearn", "eager"
-    ),
+    "jax_meta": entry("jax_meta", "jax_peers:make", "jax-metalearn", "ours"),
+    "jax-scan": entry("plain JAX, one scan", "jax_peers:make_scan", "jax flax optax", "jax"),
+    "jax-loop": entry("plain JAX, host loop", "jax_peers:make_loop", "jax flax optax", "jax"),
+    "torch-compile": entry("torch.func, torch.compile", "torch_peers:make_compiled", "torch", "compiled"),
+    "torch-func": entry("torch.func", "torch_peers:make_functional", "torch"),
+    "torch": entry("PyTorch, loop over tasks", "torch_peers:make", "torch"),
+    "higher": entry("higher", "libraries:make_higher", "higher"),
+    "learn2learn": entry("learn2learn", "libraries:make_learn2learn", "learn2learn"),
+    "torchopt": entry("TorchOpt", "libraries:make_torchopt", "torchopt"),
+    "parallel-metalearn": entry("parallel-metalearn", "libraries:make_parallel_metalearn", "parallel-metalearn"),
 }
+
+
+def serve(make: str, kind: str, workload: dict[str, Any], problem: str, threads: int, device: str) -> Served:
+    """What a peer's process does: the losses of the given tasks, and meta-steps; each with the seconds that it took."""
+    if hasattr(os, "sched_setaffinity"):  # XLA has no other option for the number of its threads
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    known, place = Workload(**workload), "cuda" if device == "gpu" else "cpu"
+    described = set_up(kind, threads, place, known)
+    weights, batches = load_problem(problem)
+    peer = pkgutil.resolve_name(make)(known, weights, place)
+
+    def timed(function: Callable[[Any], Any], argument: Any) -> Answer:
+        start = time.perf_counter()
+        return {"losses": function(argument), "seconds": time.perf_counter() - start}
+
+    can_do: dict[str, Callable[..., Answer]] = {
+        "losses": lambda: timed(peer.losses, batches),
+        "run": lambda steps: timed(peer.run, steps),
+    }
+    return {"device": described}, can_do
+
+
+def set_up(kind: str, threads: int, device: str, workload: Workload) -> str:
+    """Sets PyTorch's threads and float32 throughout, and our CPU devices; names the device."""
+    if kind in ("eager", "compiled"):
+        import torch
+
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.allow_tf32 = False
+        return torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    if kind in ("ours", "jax"):
+        import jax
+
+        if kind == "ours" and device == "cpu" and workload.model == "mlp" and workload.num_tasks > 1:
+            jax.config.update("jax_num_cpu_devices", threads)  # small products keep one core busy at most
+        return jax.devices()[0].device_kind
+    return device

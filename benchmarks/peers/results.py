@@ -1,16 +1,18 @@
 """The tables, the file of results and the figure of `benchmarks.peers`."""
 
 import importlib.metadata
+from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.harness.report import environment, markdown_table, rounded, write_json, write_text
-from benchmarks.peers.measure import Record, ratio
+from benchmarks.harness.index import Row
+from benchmarks.harness.results import markdown_table, rounded, save_figure, write_results
+from benchmarks.harness.rounds import Record
+from benchmarks.peers.measure import ratio
 from benchmarks.peers.peer import Entry
 
 Records = Mapping[str, Mapping[str, Record]]
@@ -26,44 +28,45 @@ RIVALS = {
 """What `jax_meta` is compared with: the kinds of peers, by title."""
 
 
-def write_results(output: Path, records: Records, peers: Mapping[str, Entry], settings: Mapping[str, Any]) -> None:
+def write(options: Namespace, records: Records, peers: Mapping[str, Entry]) -> None:
     """Writes results.json, table.md and peers.png, with what has been measured so far."""
-    devices = [record["device"] for row in records.values() for record in row.values() if "device" in record]
+    devices = {record["device"] for row in records.values() for record in row.values() if "device" in record}
     content = {
-        **environment(),
-        "devices": sorted(set(devices)),
-        **settings,
+        "devices": sorted(devices),
+        "threads": options.threads,
+        "repeats": options.repeats,
+        "seconds_a_turn": options.seconds,
         "peer_versions": versions(peers),
         "peers": {name: entry.label for name, entry in peers.items()},
         "workloads": {
             workload: {
                 "ratios_of_jax_meta": {title: best_rival(row, peers, kinds) for title, kinds in RIVALS.items()},
-                "peers": {name: rounded_record(record) for name, record in row.items()},
+                "peers": rounded(row),
             }
             for workload, row in records.items()
         },
     }
-    write_json(output / "results.json", content)
-    write_text(output / "table.md", tables(records, peers))
-    draw(records, peers).savefig(output / "peers.png")
+    write_results(options, content, tables(records, peers))
+    save_figure(options.output / "peers.png", draw(records, peers))
+
+
+def row(told: Mapping[str, Any]) -> Row:
+    """The line of benchmarks/README.md."""
+    against = "best of all peers"
+    found = {name: row["ratios_of_jax_meta"].get(against) for name, row in told["workloads"].items()}
+    ratios = ", ".join(f"{name} {best['ratio']:g} x" for name, best in found.items() if best)
+    return Row(
+        "How fast is `jax_meta` beside plain JAX, PyTorch and its libraries?", 45, f"against the {against}: {ratios}"
+    )
 
 
 def versions(peers: Mapping[str, Entry]) -> dict[str, str]:
     """Of every package that the peers need and that is installed."""
-    packages = sorted({package for entry in peers.values() for package in entry.install.split()})
     found = {}
-    for package in packages:
+    for package in sorted({package for entry in peers.values() for package in entry.install.split()}):
         with suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found
-
-
-def rounded_record(record: Record) -> Record:
-    """Seconds and losses to a few digits."""
-    return {
-        name: value if name in ("status", "device", "steps_a_turn") else rounded(value)
-        for name, value in record.items()
-    }
 
 
 def best_rival(row: Mapping[str, Record], peers: Mapping[str, Entry], kinds: tuple[str, ...]) -> Record | None:
@@ -86,18 +89,19 @@ def tables(records: Records, peers: Mapping[str, Entry]) -> str:
             parts += [speed_table(title, chosen, peers), ratio_table(title, chosen, peers)]
     parts.append(start_table(records, peers))
     reasons = {
-        f"- {peers[name].label}, {workload}: {record['status']}"
+        f"- {peers[name].label}, {workload}: {record['status']}\n"
         for workload, row in records.items()
         for name, record in row.items()
-        if record["status"] not in ("measured", "waiting")
+        if record["status"] != "measured"
     }
-    return "\n".join(parts) + ("\n" + "\n".join(sorted(reasons)) + "\n" if reasons else "")
+    return "\n".join([*parts, *(["".join(sorted(reasons))] if reasons else [])])
 
 
 def speed_table(title: str, records: Records, peers: Mapping[str, Entry]) -> str:
     """Medians of meta-steps a second."""
     rows = [[entry.label, *(cell(row[name]) for row in records.values())] for name, entry in peers.items()]
-    return markdown_table([f"{title}, meta-steps/s", *map(short_name, records)], rows)
+    workloads = [workload.removesuffix("-first-order") for workload in records]
+    return markdown_table([f"{title}, meta-steps/s", *workloads], rows)
 
 
 def cell(record: Record) -> str:
@@ -109,28 +113,22 @@ def cell(record: Record) -> str:
 
 def ratio_table(title: str, records: Records, peers: Mapping[str, Entry]) -> str:
     """How many times as fast `jax_meta` is as the best peer of each kind."""
-    rows = []
-    for title_of_rival, kinds in RIVALS.items():
-        found = [best_rival(row, peers, kinds) for row in records.values()]
-        rows.append([title_of_rival, *("" if best is None else f"{best['ratio']:.3g} x" for best in found)])
-    return markdown_table([f"{title}, jax_meta against", *map(short_name, records)], rows)
+    found = {rival: [best_rival(row, peers, kinds) for row in records.values()] for rival, kinds in RIVALS.items()}
+    rows = [[rival, *(f"{best['ratio']:.3g} x" if best else "" for best in row)] for rival, row in found.items()]
+    workloads = [workload.removesuffix("-first-order") for workload in records]
+    return markdown_table([f"{title}, jax_meta against", *workloads], rows)
 
 
 def start_table(records: Records, peers: Mapping[str, Entry]) -> str:
     """Seconds before the first turn: the largest of all workloads."""
-    rows = []
-    for name, entry in peers.items():
-        known = [row[name] for row in records.values() if "first_call_seconds" in row[name]]
-        largest = (
-            max((record[key] for record in known), default=None) for key in ("startup_seconds", "first_call_seconds")
-        )
-        rows.append([entry.label, *("" if value is None else f"{value:.1f}" for value in largest)])
+
+    def largest(name: str, key: str) -> str:
+        known = [row[name][key] for row in records.values() if "first_call_seconds" in row[name]]
+        return f"{max(known):.1f}" if known else ""
+
+    keys = ("startup_seconds", "first_call_seconds")
+    rows = [[entry.label, *(largest(name, key) for key in keys)] for name, entry in peers.items()]
     return markdown_table(["Apart from that, at most", "start, s", "compile and first calls, s"], rows)
-
-
-def short_name(workload: str) -> str:
-    """The name of a workload in its table."""
-    return workload.removesuffix("-first-order")
 
 
 def draw(records: Records, peers: Mapping[str, Entry]) -> Figure:

@@ -1,42 +1,34 @@
-"""How meta-steps scale over devices: measured on CPU devices, processes or a GPU, and on paper.
+"""How do meta-steps scale over devices: measured on CPU devices, processes or a GPU, and on paper?
 
-    python -m benchmarks.scaling                   about five minutes on two CPU cores
-    python -m benchmarks.scaling --workloads sine --repeats 3 --seconds 0.2           about two minutes
-    python -m benchmarks.scaling --parts paper --flop-rate 1e14 --bandwidth 1e11      seconds
+    python -m benchmarks.scaling                       about five minutes on two CPU cores
+    python -m benchmarks.scaling --workloads sine --repeats 3 --seconds 0.2   two minutes
+    python -m benchmarks.scaling --parts paper --flop-rate 1e14               seconds
 
 On CPU, second-order MAML through `jax_meta.fit` runs on 1, 2, 4, 8 devices of one process, and in 1, 2, 4 processes of
 one device each, which talk over the loopback address: with as many tasks on every device (weak scaling), and with as
 many tasks in every step (strong scaling). These devices share the machine's cores, so they show what spreading costs
 and not what more devices gain. On a GPU, the tasks of a step grow until its memory is full. The bytes that are
-all-reduced are read from the compiled program. The model on paper, in `spreading/paper.py`, has its assumptions as
-options.
+all-reduced are read from the compiled program. The model on paper, in benchmarks/scaling/paper.py, has its assumptions
+as options. It writes results.json, table.md and scaling.png, at the end.
 """
 
 import argparse
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from benchmarks.harness.report import (
-    environment,
-    make_output_folder,
-    positive,
-    positive_number,
-    progress_bars,
-    rounded,
-    write_json,
-    write_text,
-)
-from benchmarks.peers.processes import PeerError
-from benchmarks.scaling.figure import draw
+from benchmarks.harness.arguments import make_parser, parse, positive, positive_number
+from benchmarks.harness.processes import WorkerError
+from benchmarks.harness.progress import Begin
+from benchmarks.harness.running import running
 from benchmarks.scaling.measure import Load, measure_batches, measure_groups, powers_of_four, turns
 from benchmarks.scaling.networks import NETWORKS, work_of
 from benchmarks.scaling.paper import Machine, Work
-from benchmarks.scaling.results import make_tables, on_paper
+from benchmarks.scaling.results import on_paper, write
 from benchmarks.scaling.training import WORKLOADS
 
 PARTS = ("devices", "processes", "batches", "paper")
@@ -48,31 +40,23 @@ FLOP_RATE, BANDWIDTH, LATENCY = 1e13, 2.5e10, 5e-6
 def main(arguments: list[str] | None = None) -> None:
     """The command."""
     options = parse_arguments(arguments)
-    output = make_output_folder(options.output)
     machine = Machine(options.flop_rate, options.bandwidth, options.latency, options.reduction)
     networks = options.networks if "paper" in options.parts else []
-    works = {name: work_of(NETWORKS[name], options.inner_steps) for name in networks}
-    try:
-        told = measure_all(options, machine, works)
-    except PeerError as error:
-        raise SystemExit(f"a process of the measurement {error}") from None
-    cores = os.cpu_count() or 1
-    write_results(output, options, told, cores, machine, works)
-    print((output / "table.md").read_text(encoding="utf-8"))
-    print(f"{output} holds results.json, table.md and scaling.png.")
+    with running(options, kept="nothing was written") as begin:
+        works = {name: work_of(NETWORKS[name], options.inner_steps) for name in networks}
+        try:
+            told = measure_all(options, machine, works, begin)
+        except WorkerError as error:
+            raise SystemExit(f"a process of the measurement {error}") from None
+        write(options, told, os.cpu_count() or 1, machine, works)
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description="Steps a second and efficiency of meta-steps against devices, measured and on paper."
-    )
-    add_measured(parser.add_argument_group("what is measured").add_argument)
-    add_paper(parser.add_argument_group("the model on paper").add_argument)
-    parser.add_argument(
-        "--output", type=Path, default=Path("results/scaling"), help="folder to write to; default: %(default)s"
-    )
-    options = parser.parse_args(arguments)
+    parser = make_parser("scaling", __doc__, repeats=5, seconds=0.5)
+    add_measured(parser.add_argument_group("what is measured"))
+    add_paper(parser.add_argument_group("the model on paper"))
+    options = parse(parser, arguments)
     if options.parts is None:
         options.parts = ["devices", "processes", "paper"] if jax.default_backend() == "cpu" else ["batches", "paper"]
     for name in ("devices", "processes"):
@@ -83,138 +67,60 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def add_measured(add: Callable[..., Any]) -> None:
+def add_measured(group: argparse._ArgumentGroup) -> None:
     """Options of the measurements."""
-    add(
-        "--parts",
-        nargs="+",
-        choices=PARTS,
-        help="what to do; default: devices, processes and paper on CPU, otherwise batches and paper",
-    )
-    add(
-        "--workloads",
-        nargs="+",
-        choices=list(WORKLOADS),
-        default=["sine", "conv4"],
-        help="what is trained; default: %(default)s",
-    )
-    add(
-        "--devices",
-        type=positive,
-        nargs="+",
-        default=[1, 2, 4, 8],
-        help="CPU devices of one process; default: %(default)s",
-    )
-    add(
-        "--processes",
-        type=positive,
-        nargs="+",
-        default=[1, 2, 4],
-        help="processes of one CPU device each; default: %(default)s",
-    )
-    add("--tasks-per-device", type=positive, help="in weak scaling; default: 32 on sines and 1 on images")
-    add("--tasks-per-step", type=positive, help="in strong scaling; default: 64 on sines and 4 on images")
-    add(
-        "--max-tasks",
-        type=positive,
-        default=4096,
-        help="most tasks a step of the part batches: 1, 4, 16, ...; default: %(default)s",
-    )
-    add(
-        "--seconds",
-        type=positive_number,
-        default=0.5,
-        help="the length of a turn, at least one call of fit; default: %(default)s",
-    )
-    add(
-        "--repeats",
-        type=positive,
-        default=5,
-        help="rounds in which all take turns; medians are reported; default: %(default)s",
-    )
+    add = group.add_argument
+    parts = "devices, processes and paper on CPU, otherwise batches and paper"
+    add("--parts", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}; default: {parts}")
+    trained: dict[str, Any] = {"choices": WORKLOADS, "default": ["sine", "conv4"], "metavar": "WORKLOAD"}
+    add("--workloads", nargs="+", help=f"what is trained, of {', '.join(WORKLOADS)}", **trained)
+    numbers: dict[str, Any] = {"type": positive, "nargs": "+", "metavar": "N"}
+    add("--devices", default=[1, 2, 4, 8], help="CPU devices of one process", **numbers)
+    add("--processes", default=[1, 2, 4], help="processes of one CPU device each", **numbers)
+    number: dict[str, Any] = {"type": positive, "metavar": "N"}
+    add("--tasks-per-device", help="in weak scaling; default: 32 on sines and 1 on images", **number)
+    add("--tasks-per-step", help="in strong scaling; default: 64 on sines and 4 on images", **number)
+    add("--max-tasks", default=4096, help="most tasks a step of the part batches: 1, 4, 16, ...", **number)
 
 
-def add_paper(add: Callable[..., Any]) -> None:
+def add_paper(group: argparse._ArgumentGroup) -> None:
     """Options of the model on paper."""
-    add("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), help="networks; default: %(default)s")
-    add("--inner-steps", type=positive, default=1, help="inner steps of second-order MAML; default: %(default)s")
-    add(
-        "--paper-tasks", type=positive, nargs="+", default=[4, 32, 512, 4096], help="tasks a step; default: %(default)s"
-    )
-    add(
-        "--paper-devices",
-        type=positive,
-        nargs="+",
-        default=[8, 64, 512],
-        help="numbers of devices; default: %(default)s",
-    )
-    add(
-        "--flop-rate",
-        type=positive_number,
-        default=FLOP_RATE,
-        help="FLOP/s that a device achieves, not its peak; default: %(default)s",
-    )
-    add(
-        "--bandwidth",
-        type=positive_number,
-        default=BANDWIDTH,
-        help="bytes/s of a link in each direction; default: %(default)s",
-    )
-    add(
-        "--latency", type=positive_number, default=LATENCY, help="seconds until a message arrives; default: %(default)s"
-    )
-    add("--reduction", choices=("ring", "tree"), default="ring", help="the kind of all-reduce; default: %(default)s")
+    add = group.add_argument
+    numbers: dict[str, Any] = {"type": positive, "nargs": "+", "metavar": "N"}
+    number: dict[str, Any] = {"type": positive_number, "metavar": "X"}
+    add("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), metavar="NETWORK", help="any of these")
+    add("--inner-steps", type=positive, default=1, metavar="N", help="inner steps of second-order MAML")
+    add("--paper-tasks", default=[4, 32, 512, 4096], help="tasks a step", **numbers)
+    add("--paper-devices", default=[8, 64, 512], help="numbers of devices", **numbers)
+    add("--flop-rate", default=FLOP_RATE, help="FLOP/s that a device achieves, not its peak", **number)
+    add("--bandwidth", default=BANDWIDTH, help="bytes/s of a link in each direction", **number)
+    add("--latency", default=LATENCY, help="seconds until a message arrives", **number)
+    add("--reduction", choices=("ring", "tree"), default="ring", help="the kind of all-reduce")
 
 
-def measure_all(options: argparse.Namespace, machine: Machine, works: dict[str, Work]) -> dict[str, Any]:
-    """The records of every part, with a bar."""
+def measure_all(
+    options: argparse.Namespace, machine: Machine, works: Mapping[str, Work], begin: Begin
+) -> dict[str, Any]:
+    """The records of every part."""
     given = {"per_device": options.tasks_per_device, "per_step": options.tasks_per_step}
     changed = {name: value for name, value in given.items() if value}
     loads = {name: LOADS[name]._replace(**changed) for name in options.workloads}
+    rounds: dict[str, Any] = {"seconds": options.seconds, "repeats": options.repeats}
     told: dict[str, Any] = {}
-    with progress_bars() as bars, tempfile.TemporaryDirectory() as folder:
-
-        def stage(name: str, total: int):
-            bar = bars.add_task(name, total=total, status="")
-            return lambda status: bars.update(bar, advance=1, status=status)
-
-        turn = {"seconds": options.seconds, "repeats": options.repeats}
-        for what in ("devices", "processes"):
-            if what in options.parts:
-                counts = getattr(options, what)
-                tell = stage(what, turns(loads, counts, options.repeats))
-                across = what == "processes"
+    with tempfile.TemporaryDirectory() as folder:
+        for what in (what for what in ("devices", "processes") if what in options.parts):
+            counts, across = getattr(options, what), what == "processes"
+            with begin(what, turns(loads, counts, options.repeats)) as tell:
                 told[what] = measure_groups(
-                    loads, counts, across_processes=across, folder=Path(folder), tell=tell, **turn
+                    loads, counts, across_processes=across, folder=Path(folder), tell=tell, **rounds
                 )
-        if "batches" in options.parts:
-            most = len(options.workloads) * len(powers_of_four(options.max_tasks))
-            tell = stage("batches", most * (options.repeats + 2))
-            told["batches"] = measure_batches(options.workloads, options.max_tasks, tell=tell, **turn)
+    if "batches" in options.parts:
+        most = len(options.workloads) * len(powers_of_four(options.max_tasks))
+        with begin("batches", most * (options.repeats + 2)) as tell:
+            told["batches"] = measure_batches(options.workloads, options.max_tasks, tell=tell, **rounds)
     if "paper" in options.parts:
         told["paper"] = on_paper(machine, works, options.paper_tasks, options.paper_devices)
     return told
-
-
-def write_results(
-    output: Path,
-    options: argparse.Namespace,
-    told: dict[str, Any],
-    cores: int,
-    machine: Machine,
-    works: dict[str, Work],
-) -> None:
-    """Writes results.json, table.md and scaling.png."""
-    settings = {name: value for name, value in vars(options).items() if name != "output"}
-    records = {part: [rounded_numbers(record) for record in told[part]] for part in told}
-    write_json(output / "results.json", {**environment(), "cores": cores, "settings": settings, **records})
-    write_text(output / "table.md", make_tables(told, cores, machine, options.paper_devices))
-    draw(told, cores, machine, works, max(options.paper_devices)).savefig(output / "scaling.png")
-
-
-def rounded_numbers(record: dict[str, Any]) -> dict[str, Any]:
-    """A record whose fractions have five significant digits; whole numbers stay as they are."""
-    return {name: rounded(value) if isinstance(value, float | list) else value for name, value in record.items()}
 
 
 if __name__ == "__main__":

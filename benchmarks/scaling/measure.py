@@ -1,31 +1,60 @@
 """Steps a second against devices, processes and tasks; all take turns."""
 
+import os
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-from benchmarks.convolution.timing import take_turns
-from benchmarks.scaling.processes import Group, ask_all, start_group
+from benchmarks.harness.processes import Machine, Worker, ask, at_once, free_port, receive, start
+from benchmarks.harness.progress import Tell
+from benchmarks.harness.rounds import Record, median_seconds, silent, take_turns
 from benchmarks.scaling.training import Program, compile_program, timed
 
-Record = dict[str, Any]
-Tell = Callable[[str], None]
+MACHINE = Machine("cpu", os.cpu_count() or 1, 600.0)
 
 
 class Load(NamedTuple):
-    """The tasks of a workload.
+    """The tasks of a workload."""
 
-    Attributes:
-        per_device: tasks of each device, in weak scaling.
-        per_step: tasks of a meta-step, in strong scaling.
-    """
+    per_device: int  # tasks of each device, in weak scaling
+    per_step: int  # tasks of a meta-step, in strong scaling
 
-    per_device: int
-    per_step: int
+    def tasks(self, scaling: str, devices: int) -> int:
+        """The tasks of a meta-step."""
+        return self.per_device * devices if scaling == "weak" else self.per_step
+
+
+class Case(NamedTuple):
+    """One program that is measured."""
+
+    workload: str
+    tasks: int
+    devices: int
+
+    def __str__(self) -> str:
+        """In words, for what is going on."""
+        return f"{self.workload}, {self.tasks} tasks"
+
+
+def cases(loads: Mapping[str, Load], counts: Sequence[int]) -> list[Case]:
+    """The programs of weak and of strong scaling, each once, in the order of devices."""
+    every = (
+        Case(name, load.tasks(scaling, count), count)
+        for count in counts
+        for name, load in loads.items()
+        for scaling in ("weak", "strong")
+    )
+    return list(dict.fromkeys(every))
+
+
+def turns(loads: Mapping[str, Load], counts: Sequence[int], repeats: int) -> int:
+    """How often `measure_groups` tells what is going on."""
+    return len(counts) + (1 + repeats) * len(cases(loads, counts))
 
 
 def measure_groups(
@@ -36,7 +65,7 @@ def measure_groups(
     seconds: float,
     repeats: int,
     folder: Path,
-    tell: Tell = lambda doing: None,
+    tell: Tell = silent,
 ) -> list[Record]:
     """A record of each workload, kind of scaling and number of devices.
 
@@ -49,100 +78,98 @@ def measure_groups(
         folder: for logs.
         tell: is called with what is going on.
     """
-    what = "processes" if across_processes else "devices"
-    built: dict[Any, Record] = {}
+    built: dict[Case, Record] = {}
     with ExitStack() as stack:
-        groups: dict[int, Group] = {}
+        groups = {}
         for count in counts:
-            tell(f"{count} {what}: starts")
+            tell(f"{count} start{'s' * (count == 1)}")
             shape = (count, 1) if across_processes else (1, count)
             groups[count] = stack.enter_context(start_group(*shape, folder))
-            for name, load in loads.items():
-                for tasks in dict.fromkeys((load.per_device * count, load.per_step)):
-                    tell(f"{count} {what}: {name}")
-                    told = ask_all(groups[count], do="build", workload=name, tasks=tasks)
-                    built[name, tasks, count] = {**told, "samples": []}
-        for round_ in range(repeats):
-            for (name, tasks, count), record in built.items():
-                tell(f"round {round_ + 1}/{repeats}")
-                take_turn(groups[count], name, tasks, record, seconds)
+            for case in (case for case in cases(loads, counts) if case.devices == count):
+                tell(f"{case}: compile")
+                built[case] = ask_all(groups[count], "build", workload=case.workload, tasks=case.tasks)
+
+        def steps_a_second(case: Case) -> float:
+            calls = max(1, round(seconds / built[case]["seconds"]))
+            told = ask_all(groups[case.devices], "run", workload=case.workload, tasks=case.tasks, calls=calls)
+            return calls * built[case]["num_steps"] / told["seconds"]
+
+        samples = take_turns({case: partial(steps_a_second, case) for case in built}, repeats, tell)
+    rates = {case: statistics.median(taken) for case, taken in samples.items()}
     return [
-        describe(name, load, scaling, count, built)
+        describe(name, load, scaling, count, built, rates)
         for name, load in loads.items()
         for scaling in ("weak", "strong")
         for count in counts
     ]
 
 
-def turns(loads: Mapping[str, Load], counts: Sequence[int], repeats: int) -> int:
-    """How often `measure_groups` tells what is going on."""
-    programs = {(name, tasks, n) for name, load in loads.items() for n in counts for tasks in (load[0] * n, load[1])}
-    return len(counts) + (1 + repeats) * len(programs)
+@contextmanager
+def start_group(processes: int, devices: int, folder: Path) -> Iterator[list[Worker]]:
+    """Starts processes of so many CPU devices each, on one mesh; in the end kills them."""
+    address = f"127.0.0.1:{free_port()}"
+    with ExitStack() as stack:
+        group = []
+        for process in range(processes):
+            order = {"processes": processes, "process": process, "address": address, "devices": devices}
+            log = folder / f"{processes} processes of {devices} devices, {process}.log"
+            one = start("benchmarks.scaling.training:serve", order, MACHINE, log, install="jax-metalearn")
+            group.append(stack.enter_context(one))
+        at_once(receive, group)
+        yield group
 
 
-def take_turn(group: Group, name: str, tasks: int, record: Record, seconds: float) -> None:
-    """Adds a sample of steps a second to a record."""
-    calls = max(1, round(seconds / record["seconds"]))
-    told = ask_all(group, do="run", workload=name, tasks=tasks, calls=calls)
-    record["samples"].append(calls * record["num_steps"] / told["seconds"])
+def ask_all(group: Sequence[Worker], do: str, **request: Any) -> Record:
+    """Has all processes do the same, which they can only do together; the first one's answer."""
+    return at_once(partial(ask, do=do, **request), group)[0]
 
 
-def tasks_of(load: Load, scaling: str, count: int) -> int:
-    """The tasks of a meta-step."""
-    return load.per_device * count if scaling == "weak" else load.per_step
-
-
-def describe(name: str, load: Load, scaling: str, count: int, built: Mapping[Any, Record]) -> Record:
+def describe(
+    name: str, load: Load, scaling: str, count: int, built: Mapping[Case, Record], rates: Mapping[Case, float]
+) -> Record:
     """Steps a second, and the tasks a second of each device as a fraction of what one device does by itself."""
-    tasks, tasks_alone = (tasks_of(load, scaling, number) for number in (count, 1))
-    record = built[name, tasks, count]
-    rate = statistics.median(record["samples"])
-    rate_alone = statistics.median(built[name, tasks_alone, 1]["samples"])
+    case, alone = (Case(name, load.tasks(scaling, number), number) for number in (count, 1))
     return {
         "workload": name,
         "scaling": scaling,
         "devices": count,
-        "tasks_per_step": tasks,
-        "steps_per_second": rate,
-        "efficiency": rate * tasks / (count * rate_alone * tasks_alone),
-        "compile_seconds": record["compile_seconds"],
-        "collective_bytes": record["collective_bytes"],
+        "tasks_per_step": case.tasks,
+        "steps_per_second": rates[case],
+        "efficiency": rates[case] * case.tasks / (count * rates[alone] * alone.tasks),
+        "compile_seconds": built[case]["compile_seconds"],
+        "collective_bytes": built[case]["collective_bytes"],
     }
 
 
 def measure_batches(
-    names: Sequence[str], most_tasks: int, *, seconds: float, repeats: int, tell: Tell = lambda doing: None
+    names: Sequence[str], most_tasks: int, *, seconds: float, repeats: int, tell: Tell = silent
 ) -> list[Record]:
     """A record of each workload and number of tasks a step, 1, 4, 16, ..., on one device, until its memory is full."""
-    programs: dict[Any, Program] = {}
+    programs: dict[Case, Program] = {}
     for name in names:
-        for tasks in powers_of_four(most_tasks):
-            tell(f"{name}: {tasks} tasks")
+        for case in (Case(name, tasks, 1) for tasks in powers_of_four(most_tasks)):
+            tell(f"{case}: compile")
             try:
-                programs[name, tasks] = compile_program(name, tasks, None)
-                timed(programs[name, tasks], 1)
+                program = compile_program(name, case.tasks, None)
+                timed(program, 1)
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error):
                     raise
-                programs.pop((name, tasks), None)
                 break
-    calls = {key: max(1, round(seconds / timed(program, 1))) for key, program in programs.items()}
-
-    def repeated(key):
-        def run():
-            tell(f"{key[0]}: {key[1]} tasks")
-            return timed(programs[key], calls[key])
-
-        return run
-
-    taken = take_turns({key: repeated(key) for key in programs}, repeats)
-    return [describe_batch(key, calls[key] * programs[key].num_steps / taken[key]) for key in programs]
-
-
-def describe_batch(key: tuple[str, int], rate: float) -> Record:
-    """One row of the throughput."""
-    name, tasks = key
-    return {"workload": name, "tasks_per_step": tasks, "steps_per_second": rate, "tasks_per_second": rate * tasks}
+            programs[case] = program
+    calls = {case: max(1, round(seconds / timed(program, 1))) for case, program in programs.items()}
+    runs = {case: partial(timed, program, calls[case]) for case, program in programs.items()}
+    taken = median_seconds(runs, repeats, tell)
+    rates = {case: calls[case] * program.num_steps / taken[case] for case, program in programs.items()}
+    return [
+        {
+            "workload": case.workload,
+            "tasks_per_step": case.tasks,
+            "steps_per_second": rate,
+            "tasks_per_second": rate * case.tasks,
+        }
+        for case, rate in rates.items()
+    ]
 
 
 def powers_of_four(most: int) -> list[int]:

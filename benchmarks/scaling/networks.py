@@ -1,6 +1,7 @@
 """The networks of the model on paper: the FLOP of a task's meta-gradient, and the bytes that devices sum up."""
 
 from collections.abc import Callable
+from math import prod
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -15,56 +16,22 @@ from jax_meta.networks.models import MLP, Conv4, ResNet12
 
 
 class Network(NamedTuple):
-    """A network, and the tasks that it learns from.
+    """A network, and the tasks that it learns from."""
 
-    Attributes:
-        title: for tables and figures.
-        model: the network.
-        measure: `jax_meta.regression` or `jax_meta.classification`.
-        example: the shape of an input.
-        ways: classes of a task; 1 on sines.
-        shots: support examples, of a class.
-        queries: query examples, of a class.
-        blocks: the block in which a kernel is, by its path: each block halves height and width.
-    """
-
-    title: str
+    title: str  # for tables and figures
     model: nn.Module
-    measure: Callable[..., LossFn]
-    example: tuple[int, ...]
-    ways: int
-    shots: int
-    queries: int
-    blocks: Callable[[str], int]
-
-
-def number_in(path: str, prefix: str) -> int:
-    """The number behind a prefix in a path."""
-    return int(path.split(prefix)[1].split("/")[0])
+    measure: Callable[..., LossFn]  # `jax_meta.regression` or `jax_meta.classification`
+    example: tuple[int, ...]  # the shape of an input
+    ways: int  # classes of a task; 1 on sines
+    shots: int  # support examples, of a class
+    queries: int  # query examples, of a class
+    kernels_a_block: int = 1  # of convolutions, in the order of their numbers; each block halves height and width
 
 
 NETWORKS = {
-    "sine": Network("sine MLP, 1-40-40-1", MLP(), jax_meta.regression, (1,), 1, 10, 10, lambda path: 0),
-    "conv4": Network(
-        "Conv4-64, 28 x 28",
-        Conv4(5),
-        jax_meta.classification,
-        (28, 28, 1),
-        5,
-        1,
-        15,
-        lambda path: number_in(path, "ConvBlock_"),
-    ),
-    "resnet12": Network(
-        "ResNet-12, 84 x 84",
-        ResNet12(5),
-        jax_meta.classification,
-        (84, 84, 3),
-        5,
-        1,
-        15,
-        lambda path: number_in(path, "Convolution_") // 4,
-    ),
+    "sine": Network("sine MLP, 1-40-40-1", MLP(), jax_meta.regression, (1,), 1, 10, 10),
+    "conv4": Network("Conv4-64, 28 x 28", Conv4(5), jax_meta.classification, (28, 28, 1), 5, 1, 15),
+    "resnet12": Network("ResNet-12, 84 x 84", ResNet12(5), jax_meta.classification, (84, 84, 3), 5, 1, 15, 4),
 }
 
 
@@ -110,12 +77,14 @@ def flop_per_task(network: Network, inner_steps: int) -> float:
 def forward_flop(network: Network) -> tuple[float, float]:
     """FLOP of one example's forward pass, in the layers on the data and in all others."""
     params, _ = shapes(network)
-    totals = {True: 0.0, False: 0.0}
-    for path, kernel in flatten_dict(params["params"], sep="/").items():
-        if path.endswith("kernel"):
-            convolves = kernel.ndim == 4
-            block = network.blocks(path) if convolves else 0
-            positions = (network.example[0] // 2**block) * (network.example[1] // 2**block) if convolves else 1
-            on_data = block == 0 and kernel.shape[-2] == network.example[-1]
-            totals[on_data] += 2 * kernel.size * positions
-    return totals[True], totals[False]
+    on_data, others = 0.0, 0.0
+    for path, kernel in flatten_dict(params["params"]).items():
+        if path[-1] == "kernel":
+            block = int(path[0].split("_")[1]) // network.kernels_a_block if kernel.ndim == 4 else 0
+            positions = prod(size // 2**block for size in network.example[:2]) if kernel.ndim == 4 else 1
+            flop = 2 * kernel.size * positions
+            if block == 0 and kernel.shape[-2] == network.example[-1]:
+                on_data += flop
+            else:
+                others += flop
+    return on_data, others

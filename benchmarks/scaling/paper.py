@@ -13,31 +13,19 @@ import numpy as np
 
 
 class Machine(NamedTuple):
-    """The assumptions about devices and links.
+    """The assumptions about devices and links."""
 
-    Attributes:
-        flop_per_second: what a device achieves on the products of a meta-step, not its peak.
-        bandwidth: bytes a second, of each link and in each direction.
-        latency: seconds until a message of no bytes has arrived.
-        reduction: "ring" or "tree".
-    """
-
-    flop_per_second: float
-    bandwidth: float
-    latency: float
-    reduction: str = "ring"
+    flop_per_second: float  # what a device achieves on the products of a meta-step, not its peak
+    bandwidth: float  # bytes a second, of each link and in each direction
+    latency: float  # seconds until a message of no bytes has arrived
+    reduction: str = "ring"  # or "tree"
 
 
 class Work(NamedTuple):
-    """What a meta-step has to do.
+    """What a meta-step has to do."""
 
-    Attributes:
-        flop_per_task: multiplications and additions of the meta-gradient of one task.
-        reduced_bytes: bytes that are summed over the devices: the meta-gradient and the metrics.
-    """
-
-    flop_per_task: float
-    reduced_bytes: int
+    flop_per_task: float  # multiplications and additions of the meta-gradient of one task
+    reduced_bytes: int  # bytes that are summed over the devices: the meta-gradient and the metrics
 
 
 def reduction_seconds(machine: Machine, size: float, devices: Any) -> Any:

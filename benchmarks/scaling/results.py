@@ -1,12 +1,41 @@
-"""The tables of the benchmark of scaling."""
+"""The tables, the file of results and the figure of `benchmarks.scaling`."""
 
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.harness.report import markdown_table
-from benchmarks.scaling.measure import Record
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.harness.index import Row
+from benchmarks.harness.results import Column, records_table, rounded, save_figure, write_results
+from benchmarks.harness.rounds import Record
 from benchmarks.scaling.networks import NETWORKS
 from benchmarks.scaling.paper import Machine, Work, efficiency, most_devices, reduction_seconds, step_seconds
+
+PLACES = {"devices": "CPU devices of one process", "processes": "Processes of one CPU device on the loopback address"}
+STYLES = {"weak": "o-", "strong": "s--"}
+
+
+def write(options: Namespace, told: Mapping[str, Any], cores: int, machine: Machine, works: Mapping[str, Work]) -> None:
+    """Writes results.json, table.md and scaling.png."""
+    settings = {name: value for name, value in vars(options).items() if name not in ("output", "command")}
+    tables = make_tables(told, cores, machine, options.paper_devices)
+    write_results(options, {"cores": cores, "settings": settings, **rounded(told)}, tables)
+    save_figure(options.output / "scaling.png", draw(told, cores, machine, works, max(options.paper_devices)))
+
+
+def row(told: Mapping[str, Any]) -> Row:
+    """The line of benchmarks/README.md."""
+    strong = {
+        (record["workload"], what): f"{record['workload']} {record['efficiency']:.2f} on 2 {what}"
+        for what in PLACES
+        for record in told.get(what, ())
+        if record["scaling"] == "strong" and record["devices"] == 2
+    }
+    answer = f"efficiency with as many tasks in every step: {', '.join(strong.values())}"
+    return Row("How do meta-steps scale over devices and processes?", 5, answer)
 
 
 def on_paper(machine: Machine, works: Mapping[str, Work], tasks: Sequence[int], devices: Sequence[int]) -> list[Record]:
@@ -18,10 +47,8 @@ def on_paper(machine: Machine, works: Mapping[str, Work], tasks: Sequence[int], 
             "flop_per_task": work.flop_per_task,
             "reduced_bytes": work.reduced_bytes,
             "microseconds_of_a_task": 1e6 * float(step_seconds(machine, work, 1, 1)),
-            "microseconds_of_reductions": [
-                1e6 * float(reduction_seconds(machine, work.reduced_bytes, number)) for number in devices
-            ],
-            "efficiency": [float(efficiency(machine, work, count, number)) for number in devices],
+            "microseconds_of_reductions": (1e6 * reduction_seconds(machine, work.reduced_bytes, devices)).tolist(),
+            "efficiency": efficiency(machine, work, count, np.array(devices)).tolist(),
             "most_devices_at_half": most_devices(machine, work, count),
         }
         for name, work in works.items()
@@ -29,87 +56,14 @@ def on_paper(machine: Machine, works: Mapping[str, Work], tasks: Sequence[int], 
     ]
 
 
-def group_table(records: Sequence[Record], what: str, cores: int) -> str:
-    """One row for each workload, kind of scaling and number of devices."""
-    header = [
-        "workload",
-        "scaling",
-        what,
-        "tasks a step",
-        "steps/s",
-        "tasks/s",
-        "efficiency",
-        f"at best on {cores} cores",
-        "all-reduced, bytes a step",
-        "compile, s",
-    ]
-    rows = [
-        [
-            record["workload"],
-            record["scaling"],
-            str(record["devices"]),
-            str(record["tasks_per_step"]),
-            f"{record['steps_per_second']:,.4g}",
-            f"{record['steps_per_second'] * record['tasks_per_step']:,.4g}",
-            f"{record['efficiency']:.2f}",
-            f"{min(1.0, cores / record['devices']):.2f}",
-            f"{record['collective_bytes'].get('all-reduce', 0):,}",
-            f"{record['compile_seconds']:.1f}",
-        ]
-        for record in records
-    ]
-    return markdown_table(header, rows)
-
-
-def batch_table(records: Sequence[Record]) -> str:
-    """One row for each workload and number of tasks."""
-    header = ["workload", "tasks a step", "steps/s", "tasks/s"]
-    rows = [
-        [
-            record["workload"],
-            f"{record['tasks_per_step']:,}",
-            f"{record['steps_per_second']:,.4g}",
-            f"{record['tasks_per_second']:,.4g}",
-        ]
-        for record in records
-    ]
-    return markdown_table(header, rows)
-
-
-def paper_table(records: Sequence[Record], devices: Sequence[int]) -> str:
-    """One row for each network and number of tasks a step; the efficiency on each number of devices."""
-    header = ["network", "tasks a step", "GFLOP a task", "reduced, KB", "a task, µs"]
-    header += [f"reduction on {number}, µs" for number in devices] + [f"efficiency on {number}" for number in devices]
-    rows = [
-        [
-            NETWORKS[record["network"]].title,
-            f"{record['tasks_per_step']:,}",
-            f"{record['flop_per_task'] / 1e9:,.4g}",
-            f"{record['reduced_bytes'] / 1e3:,.1f}",
-            f"{record['microseconds_of_a_task']:,.4g}",
-            *(f"{value:,.0f}" for value in record["microseconds_of_reductions"]),
-            *(f"{value:.2g}" for value in record["efficiency"]),
-            f"{record['most_devices_at_half']:,}",
-        ]
-        for record in records
-    ]
-    return markdown_table([*header, "at least one half up to, devices"], rows)
-
-
 def make_tables(told: Mapping[str, Any], cores: int, machine: Machine, devices: Sequence[int]) -> str:
     """All tables, each under a line that says what it is."""
-    parts = []
-    places = {
-        "devices": "CPU devices of one process",
-        "processes": "Processes of one CPU device on the loopback address",
-    }
-    for what, place in places.items():
-        if what in told:
-            parts.append(
-                f"{place}, on {cores} cores. Efficiency: tasks a second of each, as a fraction of what one does by "
-                "itself; one by itself may already use all cores, as large products do.\n\n"
-                + group_table(told[what], what, cores)
-            )
+    parts = [
+        f"{place}, on {cores} cores. Efficiency: tasks a second of each, as a fraction of what one does by itself; one "
+        "by itself may already use all cores, as large products do.\n\n" + group_table(told[what], what, cores)
+        for what, place in PLACES.items()
+        if what in told
+    ]
     if "batches" in told:
         parts.append("One device, by the tasks of a step:\n\n" + batch_table(told["batches"]))
     if "paper" in told:
@@ -119,3 +73,106 @@ def make_tables(told: Mapping[str, Any], cores: int, machine: Machine, devices: 
             "stay the same.\n\n" + paper_table(told["paper"], devices)
         )
     return "\n".join(parts)
+
+
+def group_table(records: Sequence[Record], what: str, cores: int) -> str:
+    """One row for each workload, kind of scaling and number of devices."""
+    columns: dict[str, Column] = {
+        "workload": "{workload}",
+        "scaling": "{scaling}",
+        what: "{devices}",
+        "tasks a step": "{tasks_per_step}",
+        "steps/s": "{steps_per_second:,.4g}",
+        "tasks/s": lambda record: f"{record['steps_per_second'] * record['tasks_per_step']:,.4g}",
+        "efficiency": "{efficiency:.2f}",
+        f"at best on {cores} cores": lambda record: f"{min(1.0, cores / record['devices']):.2f}",
+        "all-reduced, bytes a step": lambda record: f"{record['collective_bytes'].get('all-reduce', 0):,}",
+        "compile, s": "{compile_seconds:.1f}",
+    }
+    return records_table(records, columns)
+
+
+def batch_table(records: Sequence[Record]) -> str:
+    """One row for each workload and number of tasks."""
+    columns = {"workload": "{workload}", "tasks a step": "{tasks_per_step:,}"}
+    rates = {"steps/s": "{steps_per_second:,.4g}", "tasks/s": "{tasks_per_second:,.4g}"}
+    return records_table(records, {**columns, **rates})
+
+
+def paper_table(records: Sequence[Record], devices: Sequence[int]) -> str:
+    """One row for each network and number of tasks a step; the efficiency on each number of devices."""
+    places = list(enumerate(devices))
+    columns: dict[str, Column] = {
+        "network": lambda record: NETWORKS[record["network"]].title,
+        "tasks a step": "{tasks_per_step:,}",
+        "GFLOP a task": lambda record: f"{record['flop_per_task'] / 1e9:,.4g}",
+        "reduced, KB": lambda record: f"{record['reduced_bytes'] / 1e3:,.1f}",
+        "a task, µs": "{microseconds_of_a_task:,.4g}",
+        **{f"reduction on {number}, µs": f"{{microseconds_of_reductions[{at}]:,.0f}}" for at, number in places},
+        **{f"efficiency on {number}": f"{{efficiency[{at}]:.2g}}" for at, number in places},
+        "at least one half up to, devices": "{most_devices_at_half:,}",
+    }
+    return records_table(records, columns)
+
+
+def draw(told: Mapping[str, Any], cores: int, machine: Machine, works: Mapping[str, Work], devices: int) -> Figure:
+    """A panel for each part that was measured, and one for each network of the model on paper."""
+    panels = [part for part in (*PLACES, "batches") if part in told]
+    networks = list(works) if "paper" in told else []
+    rows = [row for row in (panels, networks) if row]
+    figure = Figure(figsize=(4.4 * max(map(len, rows)), 3.7 * len(rows)), dpi=110, layout="constrained")
+    for part, row in zip(figure.subfigures(len(rows), 1, squeeze=False).ravel(), rows, strict=True):
+        for axes, name in zip(part.subplots(1, len(row), squeeze=False).ravel(), row, strict=True):
+            if row is networks:
+                records = [record for record in told["paper"] if record["network"] == name]
+                draw_paper(axes, name, records, machine, works[name], devices)
+            elif name == "batches":
+                draw_batches(axes, told[name])
+            else:
+                draw_groups(axes, told[name], name, cores)
+            axes.grid(alpha=0.25)
+            axes.legend(fontsize=8)
+    return figure
+
+
+def draw_groups(axes: Axes, records: Sequence[Record], what: str, cores: int) -> None:
+    """Efficiency against devices or processes, and the most that the cores allow."""
+    counts = sorted({record["devices"] for record in records})
+    allowed = [min(1, cores / count) for count in counts]
+    axes.plot(counts, allowed, ":", color="black", label=f"all that {cores} cores allow")
+    names = list(dict.fromkeys(record["workload"] for record in records))
+    for name in names:
+        for scaling, style in STYLES.items():
+            line = [record for record in records if (record["workload"], record["scaling"]) == (name, scaling)]
+            x, y = ([record[column] for record in line] for column in ("devices", "efficiency"))
+            axes.plot(x, y, style, color=f"C{names.index(name)}", markersize=4, label=f"{name}, {scaling}")
+    axes.set_title("CPU devices of one process" if what == "devices" else "processes, loopback address", fontsize=10)
+    efficiency_axes(axes, what, counts)
+
+
+def draw_batches(axes: Axes, records: Sequence[Record]) -> None:
+    """Tasks a second against tasks a step."""
+    for name in dict.fromkeys(record["workload"] for record in records):
+        line = [record for record in records if record["workload"] == name]
+        x, y = ([record[column] for record in line] for column in ("tasks_per_step", "tasks_per_second"))
+        axes.loglog(x, y, "o-", markersize=4, label=name)
+    axes.set_title("one device", fontsize=10)
+    axes.set(xlabel="tasks a step", ylabel="tasks/s")
+
+
+def draw_paper(axes: Axes, name: str, records: Sequence[Record], machine: Machine, work: Work, most: int) -> None:
+    """Efficiency against devices, in powers of 2, for every number of tasks a step."""
+    numbers = 2 ** np.arange(most.bit_length())
+    for tasks in (record["tasks_per_step"] for record in records):
+        axes.plot(numbers, efficiency(machine, work, tasks, numbers), ".-", label=f"{tasks:,} tasks a step")
+    axes.axhline(0.5, color="black", linestyle=":", linewidth=1)
+    axes.set_title(f"on paper: {NETWORKS[name].title}", fontsize=10)
+    efficiency_axes(axes, "devices", numbers[::3].tolist())
+
+
+def efficiency_axes(axes: Axes, what: str, ticks: Sequence[int]) -> None:
+    """The axes of an efficiency against a count."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set(xlabel=what, ylabel="efficiency", ylim=(0, 1.15))

@@ -1,18 +1,20 @@
-"""Meta-steps of `jax_meta.fit` on a mesh, compiled."""
+"""Meta-steps of `jax_meta.fit` on a mesh, compiled; in this process, or in one of a group that trains together."""
 
+import re
 import time
 from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from math import prod
+from typing import Any
 
 import jax
 import optax
 from jax.sharding import Mesh
 
 import jax_meta
-from benchmarks.peers.jax_peers import initial_weights, model, our_sampler, to_params
-from benchmarks.peers.workloads import OUTER_LEARNING_RATE, Workload, conv4, sine
-from benchmarks.scaling.collectives import collective_bytes
+from benchmarks.harness.compilation import Program, compile_fit
+from benchmarks.harness.jax_networks import initial_weights, our_learner, our_sampler, tasks_at_once, to_params
+from benchmarks.harness.worker import Answer, Served
+from benchmarks.harness.workloads import OUTER_LEARNING_RATE, Workload, conv4, sine
 from jax_meta.devices import replicate
 
 WORKLOADS: dict[str, Callable[[int], Workload]] = {
@@ -23,50 +25,36 @@ WORKLOADS: dict[str, Callable[[int], Workload]] = {
 """By name, for so many tasks a meta-step; "tiny" is for trying things out."""
 STEPS = {"sine": 64, "conv4": 1, "tiny": 8}
 """Meta-steps of one call of `fit`."""
-
-
-class Program(NamedTuple):
-    """A compiled call of `fit`.
-
-    Attributes:
-        run: calls it.
-        num_steps: its meta-steps.
-        compile_seconds: what compiling took.
-        collectives: bytes of a meta-step's collectives, by kind.
-    """
-
-    run: Callable[[], Any]
-    num_steps: int
-    compile_seconds: float
-    collectives: dict[str, int]
+TIMEOUT = 30
+"""Seconds after which a process that no longer answers ends the others."""
+ITEM_BYTES = {"pred": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8, "s64": 8, "u64": 8}
+CALL = re.compile(r" = (.*?) (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\(")
+ARRAY = re.compile(r"([a-z]+\d*)\[([\d,]*)\]")
 
 
 def compile_program(name: str, num_tasks: int, mesh: Mesh | None) -> Program:
-    """Compiles meta-steps of second-order MAML of so many tasks; on CPU, images are taken one task at a time."""
+    """Compiles meta-steps of second-order MAML of so many tasks."""
     workload = WORKLOADS[name](num_tasks)
-    measure = jax_meta.regression if workload.model == "mlp" else jax_meta.classification
-    learner = jax_meta.maml(measure(model(workload).apply), optax.sgd(workload.learning_rate), num_steps=1)
-    outer = optax.adam(OUTER_LEARNING_RATE)
-    one_at_a_time = workload.model == "conv4" and jax.default_backend() == "cpu"
-    options = {"num_tasks": num_tasks, "task_batch_size": 1 if one_at_a_time else None, "mesh": mesh}
+    learner, outer = our_learner(workload), optax.adam(OUTER_LEARNING_RATE)
+    options: dict[str, Any] = {"task_batch_size": tasks_at_once(workload, jax.default_backend()), "mesh": mesh}
     state = jax_meta.init(learner, outer, to_params(initial_weights(workload)), jax.random.key(0))
-    sample_tasks = jax.tree_util.Partial(our_sampler(workload)) if workload.model == "mlp" else our_sampler(workload)
-    sample_tasks, state = replicate((sample_tasks, state), mesh)
-
-    @jax.jit
-    def fit(sample_tasks, state):
-        return jax_meta.fit(learner, outer, sample_tasks, state, num_meta_steps=STEPS[name], **options)
-
-    start = time.perf_counter()
-    compiled = fit.lower(sample_tasks, state).compile()
-    seconds = time.perf_counter() - start
-    collectives = collective_bytes(compiled.as_text() or "")
-    return Program(partial(compiled, sample_tasks, state), STEPS[name], seconds, collectives)
+    sample_tasks, state = replicate((our_sampler(workload), state), mesh)
+    return compile_fit(learner, outer, sample_tasks, state, num_steps=STEPS[name], num_tasks=num_tasks, **options)
 
 
-def make_mesh() -> Mesh:
-    """All devices of all processes, along one axis."""
-    return jax.make_mesh((jax.device_count(),), ("tasks",))
+def collective_bytes(text: str) -> dict[str, int]:
+    """Bytes of the results of every collective in a compiled program's text, by kind; those in a loop count once."""
+    totals: dict[str, int] = {}
+    for line in text.split("\n"):
+        if found := CALL.search(line):
+            totals[found[2]] = totals.get(found[2], 0) + sum(map(array_bytes, ARRAY.findall(found[1])))
+    return totals
+
+
+def array_bytes(array: tuple[str, str]) -> int:
+    """Bytes of an array such as `("f32", "3,4")`."""
+    dtype, shape = array
+    return ITEM_BYTES[dtype] * prod(int(size) for size in shape.split(",") if size)
 
 
 def timed(program: Program, calls: int) -> float:
@@ -77,3 +65,28 @@ def timed(program: Program, calls: int) -> float:
     seconds = time.perf_counter() - start
     jax_meta.check_finite(history)
     return seconds
+
+
+def serve(processes: int, process: int, address: str, devices: int) -> Served:
+    """What a process of a group does: it makes so many CPU devices, joins the others, compiles and runs with them."""
+    jax.config.update("jax_num_cpu_devices", devices)
+    if processes > 1:
+        patience: dict[str, Any] = {"heartbeat_timeout_seconds": TIMEOUT, "shutdown_timeout_seconds": TIMEOUT}
+        jax.distributed.initialize(address, processes, process, **patience)
+    mesh = jax.make_mesh((jax.device_count(),), ("tasks",))  # all devices of all processes
+    programs: dict[tuple[str, int], Program] = {}
+
+    def build(workload: str, tasks: int) -> Answer:
+        program = programs[workload, tasks] = compile_program(workload, tasks, mesh)
+        timed(program, 1)  # to warm up
+        return {
+            "compile_seconds": program.compile_seconds,
+            "num_steps": program.num_steps,
+            "collective_bytes": collective_bytes(program.compiled.as_text() or ""),
+            "seconds": timed(program, 1),
+        }
+
+    def run(workload: str, tasks: int, calls: int) -> Answer:
+        return {"seconds": timed(programs[workload, tasks], calls)}
+
+    return {"device": f"{jax.devices()[0].device_kind}, {jax.device_count()} devices"}, {"build": build, "run": run}

@@ -1,1 +1,1 @@
-"""What benchmarks.sinusoid and benchmarks.sinusoid.speed are made of: protocol, methods, results, figures."""
+"""How well do MAML, first-order MAML, Reptile and transfer learning learn new sines, and how fast?"""

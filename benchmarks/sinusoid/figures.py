@@ -29,21 +29,20 @@ LABELS = {
 
 
 class Scene(NamedTuple):
-    """What the figures show.
-
-    Attributes:
-        protocol: the experiment.
-        sines: many sines to look at: inputs `[100]` and targets `[10,000, 100]`.
-        task: the first of them, leaves `[examples, 1]`.
-        one_sided: a task whose support points all lie on one side of 0.
-        outcomes: the methods finished so far, by name; it fills up as they finish.
-    """
+    """What the figures show."""
 
     protocol: Protocol
-    sines: tuple[np.ndarray, np.ndarray]
-    task: Task
-    one_sided: Task
-    outcomes: dict[str, Outcome]
+    sines: tuple[np.ndarray, np.ndarray]  # many sines to look at: inputs `[100]` and targets `[10,000, 100]`
+    task: Task  # the first of them, leaves `[examples, 1]`
+    one_sided: Task  # a task whose support points all lie on one side of 0
+    outcomes: dict[str, Outcome]  # of the methods finished so far, by name; it fills up as they finish
+
+
+class Draw(NamedTuple):
+    """How a figure is made."""
+
+    needs: tuple[str, ...]  # the methods that it shows
+    figure: Callable[[Scene], Figure]
 
 
 def make_scene(protocol: Protocol, seed: int, outcomes: dict[str, Outcome]) -> Scene:
@@ -156,37 +155,24 @@ def draw_geometry(scene: Scene) -> Figure:
     return figure
 
 
-class Draw(NamedTuple):
-    """How a figure is made.
-
-    Attributes:
-        needs: the methods that it shows.
-        figure: draws it.
-    """
-
-    needs: tuple[str, ...]
-    figure: Callable[[Scene], Figure]
-
-
+METHODS = ("maml", "fomaml", "reptile")
+CURVES = {
+    "transfer": (("transfer", "random"), 99, "Transfer learning learns nothing that helps"),
+    "maml": (("maml", "transfer", "random"), 9, "MAML learns to learn: one step is enough"),
+    "fomaml": (("maml", "fomaml"), 9, "First-order MAML against MAML"),
+    "three": (METHODS, 32, "MAML, first-order MAML and Reptile"),
+}
+"""Methods, steps and title of each figure of learning curves."""
 FIGURES: Mapping[str, Draw] = {
     "three_tasks": Draw((), partial(draw_tasks, num_tasks=3)),
     "thousand_tasks": Draw((), partial(draw_tasks, num_tasks=1_000)),
     "average_task": Draw((), draw_average),
     "reptile_geometry": Draw((), draw_geometry),
-    "transfer_fit": Draw(("transfer",), partial(draw_fit, method="transfer")),
-    **{f"{name}_fit": Draw((name,), partial(draw_fit, method=name)) for name in ("maml", "fomaml", "reptile")},
+    **{f"{name}_fit": Draw((name,), partial(draw_fit, method=name)) for name in ("transfer", *METHODS)},
+    **{f"{name}_fit_one_sided": Draw((name,), partial(draw_fit, method=name, one_sided=True)) for name in METHODS},
     **{
-        f"{name}_fit_one_sided": Draw((name,), partial(draw_fit, method=name, one_sided=True))
-        for name in ("maml", "fomaml", "reptile")
-    },
-    **{
-        f"{figure}_curves": Draw(shown, partial(draw_curves, methods=shown, steps=steps, title=title))
-        for figure, shown, steps, title in (
-            ("transfer", ("transfer", "random"), 99, "Transfer learning learns nothing that helps"),
-            ("maml", ("maml", "transfer", "random"), 9, "MAML learns to learn: one step is enough"),
-            ("fomaml", ("maml", "fomaml"), 9, "First-order MAML against MAML"),
-            ("three", ("maml", "fomaml", "reptile"), 32, "MAML, first-order MAML and Reptile"),
-        )
+        f"{name}_curves": Draw(shown, partial(draw_curves, methods=shown, steps=steps, title=title))
+        for name, (shown, steps, title) in CURVES.items()
     },
 }
 """Every figure, by its file name."""

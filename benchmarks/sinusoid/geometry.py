@@ -31,15 +31,10 @@ class Weights(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """Points in the plane of (frequency, offset).
+    """Points in the plane of (frequency, offset)."""
 
-    Attributes:
-        iterates: the initialization before each meta-step and after the last, `[META_STEPS + 1, 2]`.
-        adapted: where each meta-step's inner loop ended, `[META_STEPS, 2]`.
-    """
-
-    iterates: np.ndarray
-    adapted: np.ndarray
+    iterates: np.ndarray  # the initialization before each meta-step and after the last, `[META_STEPS + 1, 2]`
+    adapted: np.ndarray  # where each meta-step's inner loop ended, `[META_STEPS, 2]`
 
 
 def apply(weights: Weights, inputs: jax.Array) -> jax.Array:

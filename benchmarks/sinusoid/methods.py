@@ -1,8 +1,10 @@
-"""The sine benchmark's methods: how each is trained, and how all are evaluated."""
+"""The methods: how each is trained, how all are evaluated, and how they work side by side."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
+from threading import Event
 from typing import Any, NamedTuple
 
 import jax
@@ -11,9 +13,11 @@ import numpy as np
 import optax
 
 import jax_meta
-from benchmarks.sinusoid.protocol import Protocol, TrainingSet, task_stream
+from benchmarks.harness.compilation import compile_ahead
+from benchmarks.harness.progress import Begin, Tell
+from benchmarks.sinusoid.protocol import Protocol, TrainingSet, make_test_tasks, make_training_set, task_stream
 from jax_meta import LossFn, MetaLearner, Task, TrainState
-from jax_meta.runs.progress import Report
+from jax_meta.runs.progress import Progress, describe
 
 MODEL = jax_meta.models.MLP()
 LOSS_FN = jax_meta.regression(MODEL.apply)
@@ -72,18 +76,27 @@ def methods(protocol: Protocol) -> dict[str, Method]:
     }
 
 
+class Experiment(NamedTuple):
+    """What the command line asks for."""
+
+    protocol: Protocol
+    methods: dict[str, Method]
+    data_key: jax.Array  # fixes the training tasks
+    test_key: jax.Array  # fixes the test tasks
+    seed_key: jax.Array  # fixes the networks, and the order in which they meet the tasks
+    seeds: int  # networks of each kind
+
+
 class Outcome(NamedTuple):
-    """What one method gave.
+    """What one method gave."""
 
-    Attributes:
-        params: the trained networks, leaves `[seeds, ...]`.
-        errors: test errors by number of shots, each `[seeds, tasks, fit_steps + 1]`.
-        seconds: of compile, train and evaluate.
-    """
+    params: Any  # the trained networks, leaves `[seeds, ...]`
+    errors: dict[int, np.ndarray]  # test errors by number of shots, each `[seeds, tasks, fit_steps + 1]`
+    seconds: dict[str, float]  # of compile, train and evaluate
 
-    params: Any
-    errors: dict[int, np.ndarray]
-    seconds: dict[str, float]
+
+class Stopped(Exception):  # noqa: N818 - a wish of the user, not an error
+    """Ends a method between two parts of its training."""
 
 
 @partial(jax.jit, static_argnums=1)
@@ -103,40 +116,23 @@ def initial_states(method: Method, key: jax.Array, seeds: int) -> TrainState:
 
 
 def train(
-    method: Method,
-    protocol: Protocol,
-    training_set: TrainingSet,
-    states: TrainState,
-    report: Report,
+    method: Method, protocol: Protocol, training_set: TrainingSet, states: TrainState, tell: Tell
 ) -> tuple[Any, dict[str, float]]:
-    """Trains all seeds at once, in equal parts each announced by `report`; returns params, seconds."""
+    """Trains all seeds at once, in equal parts each of which is told; returns params, seconds."""
     if not method.steps:
         return states.params, {"compile": 0.0, "train": 0.0}
     part = next(part for part in (2_000, 1_000, 500, 1) if method.steps % part == 0)
-    fit_tasks = jax.jit(jax.vmap(partial(jax_meta.fit_tasks, method.learner, method.optimizer)))
-    start = time.perf_counter()
+    begin = time.perf_counter()
     stream = task_stream(protocol, training_set, states.key)
-    compiled = fit_tasks.lower(stream(0, part), states).compile()
-    compile_seconds = time.perf_counter() - start
-
-    def fit(learner, optimizer, sample_tasks, states, *, num_meta_steps, **options):
-        tasks = sample_tasks(int(states.step[0]), num_meta_steps)
-        return (compiled if num_meta_steps == part else fit_tasks)(tasks, states)
-
+    fit_tasks = jax.vmap(partial(jax_meta.fit_tasks, method.learner, method.optimizer))
+    compiled, _ = compile_ahead(fit_tasks, stream(0, part), states)
     start = time.perf_counter()
-    states, _ = jax_meta.train(
-        method.learner,
-        method.optimizer,
-        stream,  # type: ignore[arg-type] # which `fit` above alone calls
-        states,
-        num_meta_steps=method.steps,
-        num_tasks=protocol.num_tasks,
-        record_every=part,
-        name=method.label,
-        report=report,
-        fit=fit,
-    )
-    return states.params, {"compile": compile_seconds, "train": time.perf_counter() - start}
+    for step in range(part, method.steps + 1, part):
+        states, history = compiled(stream(step - part, part), states)
+        jax_meta.check_finite(history, first_step=step - part)
+        speed = step / (time.perf_counter() - start)
+        tell(describe(Progress(step, method.steps, speed, {"loss": float(history["loss"].mean())})), step)
+    return states.params, {"compile": start - begin, "train": time.perf_counter() - start}
 
 
 def compile_evaluation(
@@ -144,13 +140,56 @@ def compile_evaluation(
 ) -> Callable[[Any, Task], jax.Array]:
     """Compiles `(params, tasks) -> errors [seeds, tasks, fit_steps + 1]`, the same fine-tuning for every method."""
     learner = jax_meta.transfer(LOSS_FN, optax.sgd(protocol.inner_learning_rate), num_steps=fit_steps)
-
-    seeds = jax.tree.leaves(params)[0].shape[0]
-    in_cache = max(1, NETWORKS_IN_CACHE // seeds)
+    in_cache = max(1, NETWORKS_IN_CACHE // jax.tree.leaves(params)[0].shape[0])
 
     def errors(params, tasks):
         key = jax.random.key(0)  # neither the loss nor full-batch SGD draws anything
         curves = jax_meta.evaluate(learner, LOSS_FN, params, tasks, key, num_steps=fit_steps, task_batch_size=in_cache)
         return curves["loss"]
 
-    return jax.jit(jax.vmap(errors, in_axes=(0, None))).lower(params, tasks).compile()
+    return compile_ahead(jax.vmap(errors, in_axes=(0, None)), params, tasks)[0]
+
+
+def run_methods(experiment: Experiment, jobs: int, begin: Begin) -> Iterator[tuple[str, Outcome]]:
+    """Runs so many methods at a time, each in a thread, and yields each as it finishes.
+
+    First come the evaluations, compiled once for all methods.
+    """
+    protocol, chosen, data_key, test_key, seed_key, seeds = experiment
+    with begin("tasks and networks", 1):
+        training_set = make_training_set(protocol, data_key)
+        tests = {shots: make_test_tasks(protocol, test_key, shots) for shots in protocol.test_shots}
+        states = {name: initial_states(method, seed_key, seeds) for name, method in chosen.items()}
+    params, stop = next(iter(states.values())).params, Event()
+
+    def run(method: Method, states: TrainState) -> Outcome:
+        with begin(method.label, method.steps) as show:
+
+            def tell(doing: str, step: int = method.steps) -> None:
+                if stop.is_set():
+                    raise Stopped
+                show(doing, step)
+
+            tell("compiles", 0)
+            params, seconds = train(method, protocol, training_set, states, tell)
+            tell("waits")
+            evaluate = {shots: compiled[method.fit_steps, shots].result() for shots in tests}
+            tell("evaluates")
+            start = time.perf_counter()
+            errors = {shots: np.asarray(evaluate[shots](params, tasks)) for shots, tasks in tests.items()}
+            seconds["evaluate"] = time.perf_counter() - start
+            return Outcome(jax.tree.map(np.asarray, params), errors, seconds)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        compiled = {
+            (fit_steps, shots): pool.submit(compile_evaluation, protocol, params, tasks, fit_steps)
+            for fit_steps in sorted({method.fit_steps for method in chosen.values()})
+            for shots, tasks in tests.items()
+        }
+        futures = {pool.submit(run, method, states[name]): name for name, method in chosen.items()}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)

@@ -14,54 +14,28 @@ from jax_meta.tasks.sinusoid import Sinusoid
 
 
 class Protocol(NamedTuple):
-    """All that fixes an experiment but its seed.
+    """All that fixes an experiment but its seed."""
 
-    Attributes:
-        name: as on the command line.
-        phases: the range of the sines' phase, radians.
-        train_tasks: sines to train on, visited once an epoch in random order; 0: new sines at every visit.
-        steps: meta-steps of MAML, first-order MAML and Reptile.
-        transfer_steps: meta-steps of transfer learning.
-        num_tasks: tasks a meta-step.
-        shots: support points of a training task.
-        queries: query points of a training task, new at every visit.
-        test_shots: support points of the test tasks, one evaluation for each entry.
-        test_tasks: sines to evaluate on.
-        test_points: query points of a test task, evenly over [-5, 5].
-        inner_learning_rate: of SGD, in training and in evaluation.
-        outer_learning_rate: of Adam.
-        inner_steps: of MAML and first-order MAML, in training.
-        reptile_steps: inner steps of Reptile, in training.
-    """
-
-    name: str
-    phases: tuple[float, float] = (0.0, 2 * np.pi)
-    train_tasks: int = 10_000
-    steps: int = 40_000
-    transfer_steps: int = 10_000
-    num_tasks: int = 1
-    shots: int = 10
-    queries: int = 10
-    test_shots: tuple[int, ...] = (10,)
-    test_tasks: int = 1_000
-    test_points: int = 50
-    inner_learning_rate: float = 0.01
-    outer_learning_rate: float = 1e-3
-    inner_steps: int = 1
-    reptile_steps: int = 3
+    name: str  # as on the command line
+    phases: tuple[float, float] = (0.0, 2 * np.pi)  # the range of the sines' phase, radians
+    train_tasks: int = 10_000  # sines to train on, visited once an epoch in random order; 0: new ones at every visit
+    steps: int = 40_000  # meta-steps of MAML, first-order MAML and Reptile
+    transfer_steps: int = 10_000  # of transfer learning
+    num_tasks: int = 1  # tasks a meta-step
+    shots: int = 10  # support points of a training task
+    queries: int = 10  # query points of a training task, new at every visit
+    test_shots: tuple[int, ...] = (10,)  # support points of the test tasks, one evaluation for each entry
+    test_tasks: int = 1_000  # sines to evaluate on
+    test_points: int = 50  # query points of a test task, evenly over [-5, 5]
+    inner_learning_rate: float = 0.01  # of SGD, in training and in evaluation
+    outer_learning_rate: float = 1e-3  # of Adam
+    inner_steps: int = 1  # of MAML and first-order MAML, in training
+    reptile_steps: int = 3  # inner steps of Reptile, in training
 
 
 PROTOCOLS = {
     "post": Protocol("post"),
-    "maml": Protocol(
-        "maml",
-        phases=(0.0, np.pi),
-        train_tasks=0,
-        steps=70_000,
-        transfer_steps=70_000,
-        num_tasks=25,
-        test_shots=(5, 10, 20),
-    ),
+    "maml": Protocol("maml", (0.0, np.pi), 0, 70_000, 70_000, num_tasks=25, test_shots=(5, 10, 20)),
 }
 
 
@@ -96,8 +70,7 @@ def make_test_tasks(protocol: Protocol, key: jax.Array, shots: int) -> Task:
     inputs = sinusoid.sample_inputs(input_key, protocol.test_tasks, shots)
     query_inputs = sinusoid.even_inputs(protocol.test_points)
     return Task(
-        jax.vmap(sinusoid.at)(sinusoids, inputs),
-        jax.vmap(sinusoid.at, in_axes=(0, None))(sinusoids, query_inputs),
+        jax.vmap(sinusoid.at)(sinusoids, inputs), jax.vmap(sinusoid.at, in_axes=(0, None))(sinusoids, query_inputs)
     )
 
 

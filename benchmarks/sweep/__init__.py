@@ -1,1 +1,1 @@
-"""Parts of the sweep over seeds and learning rates: the networks, their throughput, their results."""
+"""What do many networks at once, over seeds and learning rates, cost, and which rate is best?"""

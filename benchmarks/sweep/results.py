@@ -1,12 +1,15 @@
 """What the sweep found: numbers, a table and a figure. A diverged network is counted, and never averaged in."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 import jax_meta
-from benchmarks.harness.report import markdown_table, rounded
+from benchmarks.harness.index import Row
+from benchmarks.harness.results import Column, markdown_table, records_table, rounded
 from benchmarks.sweep.networks import Grid
 
 SHOWN_STEPS = (0, 1, 5, 10)
@@ -17,13 +20,7 @@ DIVERGED = 100.0
 
 
 def describe_grid(grid: Grid, losses: np.ndarray, errors: np.ndarray) -> list[dict[str, Any]]:
-    """A record for each pair of rates.
-
-    Args:
-        grid: the settings.
-        losses: training losses, `[seeds, outer learning rates, step sizes, meta-steps]`.
-        errors: mean test errors, `[seeds, outer learning rates, step sizes, inner steps + 1]`.
-    """
+    """A record for each pair of rates, from the losses and errors of `networks.run`."""
     return [
         {
             "outer_learning_rate": rounded(float(outer_learning_rate)),
@@ -57,38 +54,25 @@ def or_none(values: Any, kept: np.ndarray) -> list[float | None]:
 
 def table(rows: list[dict[str, Any]], speed: dict[str, Any]) -> str:
     """Both tables: the errors, and the throughput."""
-    header = ["inner step size", "outer learning rate", *(f"after {step}" for step in SHOWN_STEPS)]
-    header += ["seeds finite in training", f"not diverged after {SHOWN_STEPS[-1]}"]
+    last = SHOWN_STEPS[-1]
+    errors: dict[str, Column] = {
+        "inner step size": "{step_size:g}",
+        "outer learning rate": "{outer_learning_rate:g}",
+        **{f"after {step}": partial(interval, step=step) for step in SHOWN_STEPS},
+        "seeds finite in training": "{seeds_with_finite_training}",
+        f"not diverged after {last}": f"{{seeds_not_diverged[{last}]}}",
+    }
+    networks, steps = speed["networks"], speed["networks"] * speed["meta_steps"]
+    ways = (
+        ("at once", speed["compile_seconds_at_once"], speed["seconds_at_once"], speed["times_as_fast"]),
+        ("one after the other", speed["compile_seconds_one"], speed["seconds_one_after_the_other"], 1.0),
+    )
+    header = ["networks", "compile, s", "seconds", "meta-steps of a network per second", "times as fast"]
     cells = [
-        [
-            f"{row['step_size']:g}",
-            f"{row['outer_learning_rate']:g}",
-            *(interval(row, step) for step in SHOWN_STEPS),
-            str(row["seeds_with_finite_training"]),
-            str(row["seeds_not_diverged"][SHOWN_STEPS[-1]]),
-        ]
-        for row in rows
+        [f"{networks} {way}", f"{compiling:.2f}", f"{seconds:.2f}", f"{steps / seconds:,.0f}", f"{times:.2f}"]
+        for way, compiling, seconds, times in ways
     ]
-    networks, network_steps = speed["networks"], speed["networks"] * speed["meta_steps"]
-    at_once, in_turn = speed["seconds_at_once"], speed["seconds_one_after_the_other"]
-    speed_header = ["networks", "compile, s", "seconds", "meta-steps of a network per second", "times as fast"]
-    speed_cells = [
-        [
-            f"{networks} at once",
-            f"{speed['compile_seconds_at_once']:.2f}",
-            f"{at_once:.2f}",
-            f"{network_steps / at_once:,.0f}",
-            f"{speed['times_as_fast']:.2f}",
-        ],
-        [
-            f"{networks} one after the other",
-            f"{speed['compile_seconds_one']:.2f}",
-            f"{in_turn:.2f}",
-            f"{network_steps / in_turn:,.0f}",
-            "1.00",
-        ],
-    ]
-    return markdown_table(header, cells) + "\n" + markdown_table(speed_header, speed_cells)
+    return records_table(rows, errors) + "\n" + markdown_table(header, cells)
 
 
 def interval(row: dict[str, Any], step: int) -> str:
@@ -128,3 +112,15 @@ def draw_curve(axes: Any, rows: list[dict[str, Any]], step: int, *, cross_height
     gaps = [size for size, value in zip(sizes, mean, strict=True) if np.isnan(value)]
     heights = [cross_height] * len(gaps)
     axes.plot(gaps, heights, "x", color=line.get_color(), transform=axes.get_xaxis_transform())
+
+
+def row(told: Mapping[str, Any]) -> Row:
+    """The line of benchmarks/README.md."""
+    speed, last = told["throughput"], SHOWN_STEPS[-1]
+    best = min((row for row in told["settings"] if row["mean"][last]), key=lambda row: row["mean"][last])
+    return Row(
+        "What do many networks at once, over seeds and step sizes, cost, and which step size is best?",
+        2,
+        f"{speed['networks']} in one call are {speed['times_as_fast']:.2f} times as fast as one after the other; "
+        f"step size {best['step_size']:g}, with an error of {interval(best, last)} after {last} steps",
+    )

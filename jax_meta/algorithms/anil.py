@@ -5,13 +5,14 @@ Effectiveness of MAML, arXiv:1909.09157.
 """
 
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 
 import jax
 import optax
 
 from jax_meta.base import LossFn, LossGradient, MetaLearner, Params
-from jax_meta.checks import check_num_steps
 from jax_meta.inner import adapt, check_second_derivative
+from jax_meta.loss_checks import check_inner
 from jax_meta.memory import Remat
 
 
@@ -19,7 +20,7 @@ def anil(
     loss_fn: LossFn,
     optimizer: optax.GradientTransformation,
     *,
-    is_head: Callable[[str], bool],
+    is_head: Callable[[str], bool] | str,
     num_steps: int,
     batch_size: int | None = None,
     remat: Remat = "none",
@@ -33,20 +34,31 @@ def anil(
     Args:
         loss_fn: `(params, batch, key) -> (loss, metrics)`, of the whole parameters.
         optimizer: the inner optimizer, as in `jax_meta.maml`; it is given the head, with None in place of the body.
-        is_head: whether a parameter adapts, by its path, such as "params/Dense_2/kernel".
+        is_head: whether a parameter adapts, by its path, such as "params/Dense_2/kernel"; or a pattern of such paths,
+            such as "*/Dense_2/*", which a model file can hold.
         num_steps: inner steps, 0 or more.
         batch_size: examples in an inner step. Default: the whole support set.
         remat: what is computed again, for less memory, as in `jax_meta.adapt`: "none", "steps", "blocks" or, with
             `mixed_mode`, "updates". Default: "none".
-        mixed_mode: whether inner gradients are differentiated in forward mode, for less memory. Default: False.
+        mixed_mode: whether inner gradients are differentiated in forward mode, for less memory; not where the loss
+            has a gradient that is none, such as gradient reversal, see `jax_meta.adapt`. Default: False.
 
     Returns:
         A `MetaLearner` that learns the model's parameters. Its metrics are the query's, after adaptation.
 
     Raises:
         ValueError: as `jax_meta.maml` does, and while tracing, if `is_head` selects nothing.
+        TypeError: for a loss or an optimizer that is none.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, optax
+        >>> loss_fn = jax_meta.regression(lambda params, inputs: params["head"] * params["body"] * inputs)
+        >>> learner = jax_meta.anil(loss_fn, optax.sgd(0.1), is_head=lambda path: path == "head", num_steps=1)
+        >>> params, line = {"body": jnp.ones(()), "head": jnp.ones(())}, (jnp.ones((2, 1)), 3 * jnp.ones((2, 1)))
+        >>> adapted = learner.adapt(params, line, jax.random.key(0))
+        >>> assert adapted["body"] == params["body"] and adapted["head"] > params["head"]
     """
-    check_num_steps(num_steps)
+    loss_fn = check_inner(loss_fn, optimizer, num_steps)
 
     def inner(params, batch, key, *, num_steps=num_steps, observe=None):
         def head_loss(head, batch, key):
@@ -80,10 +92,11 @@ def anil(
     return MetaLearner(init=lambda params: params, adapt=inner, gradient=gradient)
 
 
-def select_head(params: Params, is_head: Callable[[str], bool]) -> Params:
+def select_head(params: Params, is_head: Callable[[str], bool] | str) -> Params:
     """`params` with None in place of the body; raises ValueError if nothing is left."""
     paths = jax.tree.map_with_path(lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), params)
-    head = jax.tree.map(lambda path, leaf: leaf if is_head(path) else None, paths, params)
+    selects = (lambda path: fnmatchcase(path, is_head)) if isinstance(is_head, str) else is_head
+    head = jax.tree.map(lambda path, leaf: leaf if selects(path) else None, paths, params)
     if not jax.tree.leaves(head):
         raise ValueError(
             "is_head selects no parameter, so there is nothing to adapt: it must be true of at least one of "

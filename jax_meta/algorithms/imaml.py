@@ -4,13 +4,14 @@ Aravind Rajeswaran, Chelsea Finn, Sham Kakade, Sergey Levine: Meta-Learning with
 """
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 import optax
 from jax.scipy.sparse.linalg import cg
 
-from jax_meta.base import LossFn, MetaLearner
-from jax_meta.checks import check_num_steps
+from jax_meta.base import LossFn, MetaLearner, Params
+from jax_meta.checks import check_count
 from jax_meta.inner import adapt
+from jax_meta.loss_checks import check_inner
 
 
 def imaml(
@@ -43,8 +44,17 @@ def imaml(
 
     Raises:
         ValueError: for `num_steps`, `strength`, `cg_steps` or `damping` out of range.
+        TypeError: for a loss or an optimizer that is none.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, optax
+        >>> loss_fn = jax_meta.regression(lambda slope, inputs: slope * inputs)
+        >>> line = (jnp.ones((2, 1)), 3 * jnp.ones((2, 1)))
+        >>> learner = jax_meta.imaml(loss_fn, optax.sgd(0.1), num_steps=50, strength=2.0)
+        >>> gradient, metrics = learner.gradient(jnp.zeros(()), jax_meta.Task(line, line), jax.random.key(0))
+        >>> assert jnp.allclose(gradient, -1.5, atol=1e-3)  # φ = 3/2, where the loss falls by 3, and I + H/λ = 2
     """
-    check_num_steps(num_steps)
+    loss_fn = check_inner(loss_fn, optimizer, num_steps)
     check_system(strength, cg_steps, damping)
 
     def inner(params, batch, key, *, num_steps=num_steps, observe=None):
@@ -63,13 +73,32 @@ def imaml(
         adapted = inner(params, task.support, adapt_key)  # φ
         query_gradient, metrics = loss_gradient(adapted, task.query, query_key)  # ∇φ L_query(φ)
         hessian = jax.linearize(lambda params: loss_gradient(params, task.support, support_key)[0], adapted)[1]
+        dtype = widest(query_gradient)
 
         def system(vector):
-            return jax.tree.map(lambda v, hv: v + hv / strength + damping * v, vector, hessian(vector))  # (I + H/λ) v
+            products = hessian(cast_like(adapted, vector))
+            weighted = optax.tree.scale(1 / strength, optax.tree.cast(products, dtype))
+            return optax.tree.cast(
+                jax.tree.map(lambda v, hv: v + hv + damping * v, vector, weighted), dtype
+            )  # (I + H/λ) v
 
-        return cg(system, query_gradient, tol=0.0, maxiter=cg_steps)[0], metrics
+        right = optax.tree.cast(query_gradient, dtype)
+        solution, _ = cg(system, right, tol=float(jnp.finfo(dtype).eps), maxiter=cg_steps)  # beyond which 0 / 0 waits
+        return cast_like(query_gradient, solution), metrics
 
     return MetaLearner(init=lambda params: params, adapt=inner, gradient=gradient)
+
+
+def widest(tree: Params) -> jnp.dtype:
+    """The widest dtype among the leaves, and float32 at least: one for all of a linear system."""
+    return max(
+        [jnp.dtype("float32"), *(leaf.dtype for leaf in jax.tree.leaves(tree))], key=lambda dtype: jnp.finfo(dtype).bits
+    )
+
+
+def cast_like(like: Params, tree: Params) -> Params:
+    """The leaves of `tree` in the dtypes of those of `like`."""
+    return jax.tree.map(lambda like, leaf: leaf.astype(like.dtype), like, tree)
 
 
 def check_system(strength: float | jax.Array, cg_steps: int, damping: float | jax.Array) -> None:
@@ -78,5 +107,4 @@ def check_system(strength: float | jax.Array, cg_steps: int, damping: float | ja
         raise ValueError(f"strength must be above 0, got {strength!r}: for adaptation that is not held back, use maml.")
     if not isinstance(damping, jax.core.Tracer) and not damping >= 0:
         raise ValueError(f"damping must be 0 or more, got {damping!r}: 0 solves the paper's system.")
-    if isinstance(cg_steps, bool) or not isinstance(cg_steps, int | np.integer) or cg_steps < 1:
-        raise ValueError(f"cg_steps must be an integer of 1 or more, got {cg_steps!r}.")
+    check_count(cg_steps, "cg_steps", least=1)

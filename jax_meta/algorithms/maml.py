@@ -10,8 +10,8 @@ import jax
 import optax
 
 from jax_meta.base import LossFn, LossGradient, MetaLearner
-from jax_meta.checks import check_num_steps
 from jax_meta.inner import adapt, check_second_derivative
+from jax_meta.loss_checks import check_inner
 from jax_meta.memory import Remat
 
 
@@ -31,12 +31,13 @@ def maml(
     Args:
         loss_fn: `(params, batch, key) -> (loss, metrics)`.
         optimizer: the inner optimizer, any optax transformation with a finite second derivative: sgd, momentum,
-            rmsprop, adagrad, lion, adabelief, yogi, or adam with `eps_root > 0`.
+            rmsprop, adagrad, lion, adabelief, yogi, or adam with `eps_root > 0`; none that divides by a norm.
         num_steps: inner steps, 0 or more.
         batch_size: examples in an inner step. Default: the whole support set.
         remat: what is computed again, for less memory, as in `jax_meta.adapt`: "none", "steps", "blocks" or, with
             `mixed_mode`, "updates". Default: "none".
-        mixed_mode: whether inner gradients are differentiated in forward mode, for less memory. Default: False.
+        mixed_mode: whether inner gradients are differentiated in forward mode, for less memory; not where the loss
+            has a gradient that is none, such as gradient reversal, see `jax_meta.adapt`. Default: False.
 
     Returns:
         A `MetaLearner` that learns the model's parameters. Its metrics are the query's, after adaptation.
@@ -44,8 +45,17 @@ def maml(
     Raises:
         ValueError: for negative `num_steps`; from `gradient`, while tracing, for an optimizer whose second derivative
             is not finite, such as plain `optax.adam`.
+        TypeError: for a loss or an optimizer that is none.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, optax
+        >>> loss_fn = jax_meta.regression(lambda slope, inputs: slope * inputs)
+        >>> line = (jnp.ones((2, 1)), 3 * jnp.ones((2, 1)))
+        >>> learner = jax_meta.maml(loss_fn, optax.sgd(0.1), num_steps=1)
+        >>> gradient, metrics = learner.gradient(jnp.zeros(()), jax_meta.Task(line, line), jax.random.key(0))
+        >>> assert gradient < 0 < metrics["loss"]  # a larger slope adapts better
     """
-    check_num_steps(num_steps)
+    loss_fn = check_inner(loss_fn, optimizer, num_steps)
     inner = partial(
         adapt, loss_fn, optimizer, num_steps=num_steps, batch_size=batch_size, remat=remat, mixed_mode=mixed_mode
     )
@@ -70,10 +80,30 @@ def fomaml(
 
     `gradient = ∇φ L_query(φ) at φ = U(θ)`: the Jacobian of `U` is taken to be the identity, whatever the optimizer.
 
-    Args, returns and errors are those of `maml`, but any optimizer will do, and there is no memory to save: nothing
-    is differentiated twice.
+    Nothing is differentiated twice, so that any optimizer will do, and there is no memory to save.
+
+    Args:
+        loss_fn: `(params, batch, key) -> (loss, metrics)`.
+        optimizer: the inner optimizer, any optax transformation.
+        num_steps: inner steps, 0 or more.
+        batch_size: examples in an inner step. Default: the whole support set.
+
+    Returns:
+        A `MetaLearner` that learns the model's parameters. Its metrics are the query's, after adaptation.
+
+    Raises:
+        ValueError: for negative `num_steps`.
+        TypeError: for a loss or an optimizer that is none.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, optax
+        >>> loss_fn = jax_meta.regression(lambda slope, inputs: slope * inputs)
+        >>> task = jax_meta.Task((jnp.ones((2, 1)), jnp.ones((2, 1))), (jnp.ones((2, 1)), 3 * jnp.ones((2, 1))))
+        >>> learner = jax_meta.fomaml(loss_fn, optax.adam(0.1), num_steps=1)
+        >>> gradient, metrics = learner.gradient(jnp.zeros(()), task, jax.random.key(0))
+        >>> assert gradient < 0  # towards the query's slope of 3, from where the support's slope of 1 led
     """
-    check_num_steps(num_steps)
+    loss_fn = check_inner(loss_fn, optimizer, num_steps)
     inner = partial(adapt, loss_fn, optimizer, num_steps=num_steps, batch_size=batch_size)
 
     def gradient(params, task, key):

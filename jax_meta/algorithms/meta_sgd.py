@@ -9,9 +9,11 @@ from typing import NamedTuple
 import jax
 import optax
 
+from jax_meta.arguments import check_meta_params
 from jax_meta.base import LossFn, LossGradient, MetaLearner, Params
 from jax_meta.checks import check_num_steps
 from jax_meta.inner import adapt
+from jax_meta.loss_checks import checked_loss
 from jax_meta.memory import Remat
 
 
@@ -48,20 +50,33 @@ def meta_sgd(
         batch_size: examples in an inner step. Default: the whole support set.
         remat: what is computed again, for less memory, as in `jax_meta.adapt`: "none", "steps", "blocks" or, with
             `mixed_mode`, "updates". Default: "none".
-        mixed_mode: whether inner gradients are differentiated in forward mode, for less memory. Default: False.
+        mixed_mode: whether inner gradients are differentiated in forward mode, for less memory; not where the loss
+            has a gradient that is none, such as gradient reversal, see `jax_meta.adapt`. Default: False.
 
     Returns:
         A `MetaLearner` that learns `MetaSGDParams`. Its metrics are the query's, after adaptation.
 
     Raises:
         ValueError: for negative `num_steps`.
+        TypeError: for a loss that is none; from `adapt` and `gradient`, for meta-parameters of another learner.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta
+        >>> loss_fn = jax_meta.regression(lambda slope, inputs: slope * inputs)
+        >>> line = (jnp.ones((2, 1)), 3 * jnp.ones((2, 1)))
+        >>> learner = jax_meta.meta_sgd(loss_fn, step_size=0.1, num_steps=1)
+        >>> meta_params = learner.init(jnp.zeros(()))
+        >>> gradient, metrics = learner.gradient(meta_params, jax_meta.Task(line, line), jax.random.key(0))
+        >>> assert gradient.step_sizes < 0  # a larger step size adapts better
     """
     check_num_steps(num_steps)
+    loss_fn = checked_loss(loss_fn)
 
     def init(params):
         return MetaSGDParams(params, optax.tree.full_like(params, step_size))
 
     def inner(meta_params, batch, key, *, num_steps=num_steps, observe=None):
+        check_meta_params(meta_params, MetaSGDParams, "meta_sgd")
         params, step_sizes = meta_params
         descent = optax.stateless(lambda grad, _: optax.tree.scale(-1.0, optax.tree.mul(step_sizes, grad)))  # -α ∘ ∇L
         return adapt(

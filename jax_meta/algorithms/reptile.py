@@ -7,11 +7,13 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from jax_meta.base import LossFn, MetaLearner, Params
-from jax_meta.checks import check_num_steps
+from jax_meta.arguments import check_meta_params, check_optimizer, named
+from jax_meta.base import LossFn, MetaLearner, Params, PyTree
 from jax_meta.inner import Order, adapt, inner_loop, shuffled
+from jax_meta.loss_checks import check_inner
 
 
 class ReptileParams(NamedTuple):
@@ -54,8 +56,17 @@ def reptile(
 
     Raises:
         ValueError: for negative `num_steps`.
+        TypeError: for a loss or an optimizer that is none.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, optax
+        >>> loss_fn = jax_meta.regression(lambda slope, inputs: slope * inputs)
+        >>> line, slope = (jnp.ones((2, 1)), 3 * jnp.ones((2, 1))), jnp.zeros(())
+        >>> learner = jax_meta.reptile(loss_fn, optax.sgd(0.1), num_steps=5)
+        >>> gradient, metrics = learner.gradient(slope, jax_meta.Task(line, line), jax.random.key(0))
+        >>> assert gradient == slope - learner.adapt(slope, line, jax.random.key(0))
     """
-    check_num_steps(num_steps)
+    loss_fn = check_inner(loss_fn, optimizer, num_steps)
     inner = partial(adapt, loss_fn, optimizer, num_steps=num_steps, batch_size=batch_size, order=order)
 
     def gradient(params, task, key):
@@ -82,16 +93,35 @@ def carried_reptile(
     `gradient = (θ - U(θ), s - s')` for the state s, which the tasks of a meta-step start from, and s', which they end
     in; the authors take the tasks of a meta-step one after the other.
 
-    The state should follow all the way, whatever the outer step ε: the outer optimizer is `carry_state(optax.sgd(ε))`.
+    The state follows all the way, whatever the outer step ε: the outer optimizer is `carry_state(optax.sgd(ε))`, and
+    `jax_meta.init` and `jax_meta.fit` refuse another.
 
-    Args and errors are those of `reptile`.
+    Args:
+        loss_fn: `(params, batch, key) -> (loss, metrics)`.
+        optimizer: the inner optimizer, any optax transformation; the authors' is `optax.adam(α, b1=0.0)`.
+        num_steps: inner steps, 0 or more.
+        batch_size: examples in an inner step. Default: the whole support set.
+        order: `(key, batch) -> indices`, the order of a pass. Default: `jax_meta.shuffled`.
 
     Returns:
         A `MetaLearner` that learns `ReptileParams` and adapts from both. Its metrics are the query's, after adaptation.
+
+    Raises:
+        ValueError: for negative `num_steps`.
+        TypeError: for a loss or an optimizer that is none; from `adapt` and `gradient`, for meta-parameters of another
+            learner.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, optax
+        >>> loss_fn = jax_meta.regression(lambda slope, inputs: slope * inputs)
+        >>> learner = jax_meta.carried_reptile(loss_fn, optax.adam(0.1, b1=0.0), num_steps=5)
+        >>> state = jax_meta.init(learner, jax_meta.carry_state(optax.sgd(0.5)), jnp.zeros(()), jax.random.key(0))
+        >>> assert optax.tree.get(state.params.opt_state, "count") == 0
     """
-    check_num_steps(num_steps)
+    loss_fn = check_inner(loss_fn, optimizer, num_steps)
 
     def inner(meta_params, batch, key, *, num_steps=num_steps, observe=None):
+        check_meta_params(meta_params, ReptileParams, "carried_reptile")
         options = {"num_steps": num_steps, "batch_size": batch_size, "order": order, "observe": observe}
         end, observations = inner_loop(loss_fn, optimizer, tuple(meta_params), batch, key, **options)
         return ReptileParams(*end), observations
@@ -109,10 +139,67 @@ def carried_reptile(
     return MetaLearner(lambda params: ReptileParams(params, optimizer.init(params)), adapt, gradient)
 
 
-def carry_state(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """For `carried_reptile`: `optimizer` for the initialization, and all the way to its mean for the inner state."""
-    labels = ReptileParams("params", "opt_state")
-    return optax.partition({"params": optimizer, "opt_state": optax.sgd(1.0)}, labels)
+class CarriedState(NamedTuple):
+    """The state of an optimizer that `carry_state` makes.
+
+    Attributes:
+        outer: the state of the optimizer of the initialization.
+    """
+
+    outer: optax.OptState
+
+
+def carry_state(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """For `carried_reptile`: `optimizer` for the initialization, and all the way to its mean for the inner state.
+
+    Args:
+        optimizer: the outer optimizer, any optax transformation, such as `optax.sgd(ε)`.
+
+    Returns:
+        An optax transformation of `ReptileParams`. It may be wrapped, as in `optax.apply_if_finite`; what changes
+        gradients, such as a clip, belongs into `optimizer`, where it does not reach the inner state.
+
+    Raises:
+        TypeError: for an optimizer that is none; from `init`, for parameters that are no `ReptileParams`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, optax
+        >>> outer, params = jax_meta.carry_state(optax.sgd(0.5)), jax_meta.ReptileParams(jnp.zeros(()), jnp.zeros(()))
+        >>> gradient = jax_meta.ReptileParams(jnp.ones(()), jnp.ones(()))
+        >>> updates, state = outer.update(gradient, outer.init(params), params)
+        >>> assert updates == jax_meta.ReptileParams(-0.5, -1)
+    """
+    check_optimizer(optimizer)
+    update_params = optax.with_extra_args_support(optimizer).update
+
+    def init(meta_params):
+        if not isinstance(meta_params, ReptileParams):
+            raise TypeError(
+                f"carry_state is for jax_meta.carried_reptile, which learns ReptileParams, got {named(meta_params)}: "
+                "give other learners the optimizer itself."
+            )
+        return CarriedState(optimizer.init(meta_params.params))
+
+    def update(gradient, state, meta_params=None, **extra):
+        params = None if meta_params is None else meta_params.params
+        if "grad" in extra:
+            extra["grad"] = extra["grad"].params
+        updates, outer = update_params(gradient.params, state.outer, params, **extra)
+        return ReptileParams(updates, jax.tree.map(jnp.negative, gradient.opt_state)), CarriedState(outer)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def check_carried(meta_params: Params, opt_state: PyTree) -> None:
+    """Raises ValueError if meta-parameters hold an inner state that the outer optimizer does not follow all the way."""
+    if not isinstance(meta_params, ReptileParams):
+        return
+    nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, CarriedState))
+    if not any(isinstance(node, CarriedState) for node in nodes):
+        raise ValueError(
+            "carried_reptile's outer optimizer must follow the inner optimizer's state all the way, and not by steps "
+            "of its own: give jax_meta.carry_state(optimizer) to jax_meta.init and to what trains."
+        )
 
 
 def interpolate(params: Params, adapted: Params, step_size: float | jax.Array) -> Params:
@@ -125,5 +212,9 @@ def interpolate(params: Params, adapted: Params, step_size: float | jax.Array) -
 
     Returns:
         The new initialization.
+
+    Example:
+        >>> import jax.numpy as jnp, jax_meta
+        >>> assert jax_meta.interpolate(jnp.array(1.0), jnp.array(3.0), 0.5) == 2
     """
     return optax.incremental_update(adapted, params, step_size)

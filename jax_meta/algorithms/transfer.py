@@ -5,8 +5,8 @@ from functools import partial
 import optax
 
 from jax_meta.base import LossFn, LossGradient, MetaLearner
-from jax_meta.checks import check_num_steps
 from jax_meta.inner import adapt
+from jax_meta.loss_checks import check_inner
 
 
 def transfer(
@@ -31,8 +31,17 @@ def transfer(
 
     Raises:
         ValueError: for negative `num_steps`.
+        TypeError: for a loss or an optimizer that is none.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, optax
+        >>> loss_fn = jax_meta.regression(lambda slope, inputs: slope * inputs)
+        >>> line = (jnp.ones((2, 1)), 3 * jnp.ones((2, 1)))
+        >>> learner = jax_meta.transfer(loss_fn, optax.sgd(0.1), num_steps=5)
+        >>> gradient, metrics = learner.gradient(jnp.zeros(()), jax_meta.Task(line, line), jax.random.key(0))
+        >>> assert jnp.allclose(gradient, -6) and jnp.allclose(metrics["loss"], 9)
     """
-    check_num_steps(num_steps)
+    loss_fn = check_inner(loss_fn, optimizer, num_steps)
 
     def query_loss(params, task, key):
         return loss_fn(params, task.query, key)  # L_query(θ)

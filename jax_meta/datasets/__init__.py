@@ -16,3 +16,7 @@ __all__ = [
     "select",
     "select_names",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

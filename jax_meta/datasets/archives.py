@@ -120,5 +120,7 @@ def read_array(archive: zipfile.ZipFile, name: str, *, most: int) -> np.ndarray:
         rest = archive.getinfo(name).file_size - file.tell()
         if not dtype.hasobject and (min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != rest):
             raise ValueError(f"{name} has {rest} bytes for an array {dtype} {list(shape)}")
+        if not dtype.hasobject and not rest and shape[:1] != (0,):  # any number, which take room once they are sorted
+            raise ValueError(f"{name} has elements {dtype} {list(shape)}, which take no room")
         file.seek(0)
         return np.lib.format.read_array(file, allow_pickle=False)

@@ -58,6 +58,16 @@ def load_cifar100(
     Raises:
         FileNotFoundError: if the archive is not there, and `download` is False.
         ValueError: if the archive is damaged or is not CIFAR-100's, or `split` is neither.
+        OSError: if the download fails; what has arrived is kept.
+
+    Example:
+        >>> import tempfile
+        >>> from jax_meta.datasets import load_cifar100
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     try:
+        ...         splits = load_cifar100(folder, split="fc100")
+        ...     except FileNotFoundError as error:
+        ...         assert "cifar-100-python.tar.gz" in str(error) and "download=True" in str(error)
     """
     check_choice("split", split, get_args(Split))
     path = Path(folder) / "cifar-100-python.tar.gz"

@@ -54,6 +54,18 @@ def load_image_folder(
         FileNotFoundError: if there is no such folder.
         ValueError: if it has no sub-folders, a class has no image, an image cannot be decoded, the images differ in
             size and `size` is None, or `size` or `channels` is none of the above.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from PIL import Image
+        >>> from jax_meta.datasets import load_image_folder
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     folder = pathlib.Path(place) / "animals"
+        ...     for name in ("cat", "dog"):
+        ...         (folder / name).mkdir(parents=True)
+        ...         Image.new("RGB", (12, 10)).save(folder / name / "1.png")
+        ...     data = load_image_folder(folder, size=8)
+        >>> assert data.names == ("cat", "dog") and data.images.shape == (2, 1, 8, 8, 3)
     """
     shape = check_size(size)
     check_channels(channels)

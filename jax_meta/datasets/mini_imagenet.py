@@ -55,6 +55,17 @@ def load_mini_imagenet(
         FileNotFoundError: if `folder` has none of the forms whole, or lacks an image that a csv file lists.
         ValueError: if a file is damaged or has another content, if it stores images of another size, if two parts
             share a label, or if `size` is not a positive int.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import numpy as np
+        >>> from jax_meta.datasets import load_mini_imagenet
+        >>> images = np.zeros((2, 6, 6, 3), np.uint8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for part, label in (("train", "n01"), ("val", "n02"), ("test", "n03")):
+        ...         np.savez(pathlib.Path(folder) / part, images=images, labels=np.array([label] * 2))
+        ...     splits = load_mini_imagenet(folder, size=6)
+        >>> assert splits.val.names == ("n02",) and splits.val.images.shape == (1, 2, 6, 6, 3)
     """
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"size must be an int of 1 or more, got {size!r}.")

@@ -83,6 +83,15 @@ def load_omniglot(
         FileNotFoundError: if a zip is not there, and `download` is False.
         OSError: if a download fails.
         ValueError: if a zip is damaged or not Omniglot's, or an option is none of the above.
+
+    Example:
+        >>> import tempfile
+        >>> from jax_meta.datasets import load_omniglot
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     try:
+        ...         splits = load_omniglot(folder, split="vinyals")
+        ...     except FileNotFoundError as error:
+        ...         assert "images_background.zip" in str(error) and "download=True" in str(error)
     """
     check_options(split=split, seed=seed, size=size, resample=resample)
     paths = find_archives(Path(folder), download=download)

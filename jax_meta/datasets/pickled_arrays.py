@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-CODE = re.compile(r"[biufcSU][0-9]{1,9}")
-"""The dtypes allowed: never objects, nor structures that may hold them."""
+CODE = re.compile(r"[biufcSU][1-9][0-9]{0,8}")
+"""The dtypes allowed: never objects, nor structures that may hold them, nor elements without a byte."""
 
 LARGEST_LIST = 1 << 30
 """In bytes, as an array: one long string in a list makes every element as long."""

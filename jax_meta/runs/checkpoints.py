@@ -2,7 +2,9 @@
 
 import hashlib
 import math
+import os
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,11 +19,15 @@ from jax.sharding import NamedSharding
 
 from jax_meta.base import TrainState
 from jax_meta.runs.processes import agreed
+from jax_meta.runs.writing import explained, reason
 
 if TYPE_CHECKING:
     from orbax.checkpoint import CheckpointManager
 
 FOLDER = "checkpoints"
+ITEMS = ("state", "about")
+ATTEMPTS = 20
+"""To read a checkpoint, while a run deletes old ones and saves new ones."""
 Score = Callable[[Mapping[str, float]], float]
 
 
@@ -36,10 +42,14 @@ class Checkpoints(NamedTuple):
     Attributes:
         manager: Orbax's.
         scores: of the validations, by meta-step: the best checkpoint is kept.
+        digests: of the states that were there when they were opened, by meta-step; None of a damaged one.
+        folder: of the run.
     """
 
     manager: "CheckpointManager"
     scores: dict[int, float]
+    digests: dict[int, str | None]
+    folder: Path
 
 
 class KeepBest(NamedTuple):
@@ -69,14 +79,36 @@ def open_checkpoints(folder: Path, *, keep: int) -> Iterator[Checkpoints]:
     policies = ocp.checkpoint_managers
     policy = policies.AnyPreservationPolicy([policies.LatestN(keep), KeepBest(scores)])
     options = ocp.CheckpointManagerOptions(preservation_policy=policy)
-    place = (folder / FOLDER).absolute()
-    with ocp.CheckpointManager(place, options=options, item_names=("state", "about")) as manager:
-        for step in manager.all_steps():
-            score = read_about(manager, step).get("score")
-            if isinstance(score, float):
-                scores[step] = score
-        yield Checkpoints(manager, scores)
+    with explained(folder):
+        manager = ocp.CheckpointManager((folder / FOLDER).absolute(), options=options, item_names=ITEMS)
+    try:
+        yield described_checkpoints(folder, manager, scores)
+    except BaseException as error:
+        try:
+            manager.close()
+        except Exception as later:  # of a save in the background: what came first is what to tell
+            error.add_note(f"and the newest checkpoint is not saved: {reason(later)}")
+        raise
+    with explained(folder):
         manager.wait_until_finished()
+        manager.close()
+
+
+@contextmanager
+def read_checkpoints(folder: Path) -> Iterator[Checkpoints]:
+    """The checkpoints of a folder for one who only reads them, also while a run saves there."""
+    import orbax.checkpoint as ocp
+
+    options = ocp.CheckpointManagerOptions(create=False)
+    with ocp.CheckpointManager((folder / FOLDER).absolute(), options=options, item_names=ITEMS) as manager:
+        yield described_checkpoints(folder, manager, {})
+
+
+def described_checkpoints(folder: Path, manager: "CheckpointManager", scores: dict[int, float]) -> Checkpoints:
+    """The checkpoints, with what was saved about each."""
+    about = {step: read_about(manager, step) for step in manager.all_steps()}
+    scores.update({step: told["score"] for step, told in about.items() if isinstance(told.get("score"), float)})
+    return Checkpoints(manager, scores, {step: told.get("digest") for step, told in about.items()}, folder)
 
 
 def read_about(manager: "CheckpointManager", step: int) -> dict[str, Any]:
@@ -90,6 +122,12 @@ def read_about(manager: "CheckpointManager", step: int) -> dict[str, Any]:
     return about if isinstance(about, dict) else {}
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Removes what saves that were cut off have left, and would take up space for good."""
+    for unfinished in (folder / FOLDER).glob("*.orbax-checkpoint-tmp*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
 def save(checkpoints: Checkpoints, state: TrainState, step: int, score: float | None = None) -> None:
     """Starts to save in the background, with the score of a validation; an error of the save before is raised here."""
     import orbax.checkpoint as ocp
@@ -99,23 +137,46 @@ def save(checkpoints: Checkpoints, state: TrainState, step: int, score: float | 
     if score is not None and math.isfinite(score):
         checkpoints.scores[step] = about["score"] = float(score)
     items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about))
-    checkpoints.manager.save(step, args=items)
+    with explained(checkpoints.folder):
+        checkpoints.manager.save(step, args=items)
 
 
 def restore(manager: "CheckpointManager", like: TrainState, step: int) -> TrainState:
-    """The state of a checkpoint, placed as `like` is; raises ValueError if damaged."""
+    """The state of a checkpoint, placed as `like` is; raises ValueError if it is damaged, or of another model."""
+    arrays = read(manager, step)
+    check_like(arrays, like, step)
+    return from_arrays(like, arrays)
+
+
+def read(manager: "CheckpointManager", step: int) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint by name; raises ValueError if it is damaged."""
     import orbax.checkpoint as ocp
 
-    empty = {name: np.empty(array.shape, array.dtype) for name, array in to_arrays(like).items()}
+    items = ocp.args.Composite(state=ocp.args.StandardRestore(), about=ocp.args.JsonRestore())
     try:
-        arrays = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(empty)))["state"]
-        found = digest(arrays)
+        found = manager.restore(step, args=items)
+        arrays, told = found["state"], found["about"]["digest"]
+        is_whole = digest(arrays) == told
     except Exception as error:  # as above
-        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
-        raise ValueError(f"the checkpoint of meta-step {step} cannot be read ({reason}).") from error
-    if found != read_about(manager, step).get("digest"):
+        raise ValueError(f"the checkpoint of meta-step {step} cannot be read ({reason(error)}).") from error
+    if not is_whole:
         raise ValueError(f"the checkpoint of meta-step {step} is not what was saved: its digest differs.")
-    return from_arrays(like, arrays)
+    return arrays
+
+
+def check_like(arrays: Mapping[str, np.ndarray], like: TrainState, step: int) -> None:
+    """Raises ValueError unless saved arrays have the names, shapes and dtypes of a state's."""
+    theirs, ours = (
+        {name: f"{array.dtype}{list(array.shape)}" for name, array in found.items()}
+        for found in (arrays, to_arrays(like))
+    )
+    wrong = [name for name in dict.fromkeys([*ours, *theirs]) if theirs.get(name) != ours.get(name)]
+    if wrong:
+        told = "; ".join(f"{name} is {theirs.get(name)} there and {ours.get(name)} here" for name in wrong[:5])
+        raise ValueError(
+            f"the checkpoint of meta-step {step} is of another model or optimizer: {told}. Give a state that "
+            "jax_meta.init makes of the learner, the outer optimizer and the model that it was saved with."
+        )
 
 
 def restore_newest(checkpoints: Checkpoints, like: TrainState, folder: Path) -> tuple[TrainState, int] | None:
@@ -155,33 +216,74 @@ def set_aside(folder: Path, step: int) -> None:
 
 
 def load_state(folder: str | Path, like: TrainState, *, step: int | None = None, best: bool = False) -> TrainState:
-    """A state that `jax_meta.train` saved.
+    """A state that `jax_meta.train` saved, also while it is at work.
 
     Args:
         folder: of the run.
-        like: a state of the same shapes, as `jax_meta.init` makes it.
+        like: a state of the same names, shapes and dtypes, as `jax_meta.init` makes it.
         step: which checkpoint, by its meta-step. Default: the newest.
-        best: take the one with the best validation instead.
+        best: take the one with the best validation instead. Default: False.
 
     Returns:
         The state, on the devices of `like`.
 
     Raises:
         FileNotFoundError: if there is no such checkpoint, naming those that there are.
-        ValueError: if it is damaged, or of another model.
+        ValueError: if it is damaged, or of another model or optimizer, naming what differs.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, optax, tempfile
+        >>> from jax_meta.tasks import sinusoid
+        >>> learner = jax_meta.fomaml(jax_meta.regression(lambda a, x: a * jnp.sin(x)), optax.sgd(0.1), num_steps=1)
+        >>> start = jax_meta.init(learner, optax.sgd(0.1), jnp.zeros(()), jax.random.key(0))
+        >>> options = {"folder": tempfile.mkdtemp(), "report": lambda progress: None}
+        >>> state, _ = jax_meta.train(
+        ...     learner, optax.sgd(0.1), sinusoid.sample_tasks, start, num_meta_steps=2, **options
+        ... )
+        >>> assert jax_meta.load_state(options["folder"], start).params == state.params
     """
     folder = Path(folder)
     if not (folder / FOLDER).is_dir():
         raise FileNotFoundError(f"{folder} has no checkpoints: give the folder of a run of jax_meta.train.")
-    with open_checkpoints(folder, keep=1) as (manager, scores):
-        steps = sorted(manager.all_steps())
-        if best and not scores:
-            raise FileNotFoundError(f"no checkpoint in {folder} has a validation: give jax_meta.train a `validate`.")
-        if step is None and steps:
-            step = best_step(scores) if best else steps[-1]
-        if step is None or step not in steps:
-            raise FileNotFoundError(f"{folder} has no checkpoint of meta-step {step}, but of {steps}.")
-        return restore(manager, like, step)
+    for attempt in range(ATTEMPTS):
+        before = listed(folder)
+        try:
+            with read_checkpoints(folder) as checkpoints:
+                found = choose(checkpoints, step, best)
+                arrays = read(checkpoints.manager, found)
+            break
+        except (ValueError, FileNotFoundError):  # a run that saves may have deleted it meanwhile: then look again
+            time.sleep(0.1)
+            if attempt == ATTEMPTS - 1 or listed(folder) == before:
+                raise
+    check_like(arrays, like, found)
+    return from_arrays(like, arrays)
+
+
+def choose(checkpoints: Checkpoints, step: int | None, best: bool) -> int:
+    """The meta-step asked for, else the best, else the newest; raises FileNotFoundError where there is none."""
+    folder, steps = checkpoints.folder, sorted(checkpoints.digests)
+    if best and not checkpoints.scores:
+        raise FileNotFoundError(f"no checkpoint in {folder} has a validation: give jax_meta.train a `validate`.")
+    if step is None and steps:
+        step = best_step(checkpoints.scores) if best else steps[-1]
+    if step is None or step not in steps:
+        raise FileNotFoundError(f"{folder} has no checkpoint of meta-step {step}, but of {steps}.")
+    return step
+
+
+def listed(folder: Path) -> list[str]:
+    """The files of the checkpoints of a folder, as they are now; those that are being written left out."""
+    found = []
+    for place, folders, files in os.walk(folder / FOLDER):
+        folders[:] = [name for name in folders if "orbax-checkpoint-tmp" not in name]
+        found += [os.path.join(place, name) for name in files]
+    return sorted(found)
+
+
+def step_of(state: TrainState) -> int:
+    """The meta-steps taken; of many networks trained at once, those of the first."""
+    return int(np.ravel(np.asarray(state.step))[0])
 
 
 def to_arrays(state: TrainState) -> dict[str, np.ndarray]:

@@ -20,6 +20,13 @@ def cache_compilation(folder: str | Path | None = None) -> Path:
 
     Raises:
         OSError: if it cannot be made.
+
+    Example:
+        >>> import jax, jax_meta, tempfile
+        >>> before = jax.config.jax_compilation_cache_dir
+        >>> folder = jax_meta.cache_compilation(tempfile.mkdtemp())
+        >>> assert folder.is_dir() and jax.config.jax_compilation_cache_dir == str(folder)
+        >>> jax.config.update("jax_compilation_cache_dir", before)  # and no more
     """
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = (home / "jax_meta" / "compiled" if folder is None else Path(folder)).absolute()

@@ -1,6 +1,5 @@
 """TensorBoard's event files, by tensorboardX, written from the records and read back into them."""
 
-import shutil
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,18 +7,23 @@ from pathlib import Path
 
 from jax_meta.runs.records import Record
 
+EVENTS = "tensorboard"
+"""Their folder, in that of a run."""
+OWN = ".jax_meta"
+"""How the names of our event files end: those of others are left alone."""
 REMEDY = "TensorBoard's files need the extra: pip install 'jax-metalearn[tensorboard]'."
 
 
 @contextmanager
 def event_writer(folder: Path) -> Iterator[Callable[[list[Record]], None]]:
-    """Yields what writes records into the folder; files of an earlier start go, so that no step is there twice."""
+    """Yields what writes records into the folder; our files of an earlier start go, so that no step is there twice."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
         raise ImportError(REMEDY) from error
-    shutil.rmtree(folder, ignore_errors=True)
-    writer = SummaryWriter(str(folder))
+    for earlier in folder.glob(f"*tfevents*{OWN}"):
+        earlier.unlink()
+    writer = SummaryWriter(str(folder), filename_suffix=OWN)
 
     def write(records: list[Record]) -> None:
         for record in records:
@@ -45,7 +49,7 @@ def read_events(path: str | Path) -> list[Record]:
         raise ImportError(REMEDY) from error
     path = Path(path)
     by_step: dict[int, Record] = {}
-    for file in sorted(path.glob("**/*tfevents*")) if path.is_dir() else [path]:
+    for file in event_files(path) if path.is_dir() else [path]:
         for data in frames(file):
             try:
                 event = Event.FromString(data)
@@ -54,6 +58,11 @@ def read_events(path: str | Path) -> list[Record]:
             for value in event.summary.value:
                 by_step.setdefault(event.step, {"step": event.step})[value.tag] = value.simple_value
     return [by_step[step] for step in sorted(by_step)]
+
+
+def event_files(folder: Path) -> list[Path]:
+    """The event files in a folder, sorted."""
+    return sorted(folder.glob("**/*tfevents*"))
 
 
 def frames(file: Path) -> Iterator[bytes]:

@@ -1,10 +1,7 @@
-"""The folder of a run: it belongs to one run and, while that works, to one process."""
+"""The folder of a run: it belongs to one run, and one that is no run's is left alone."""
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,84 +9,131 @@ import jax
 import numpy as np
 
 from jax_meta.base import TrainState
-from jax_meta.runs.checkpoints import FOLDER, to_arrays
+from jax_meta.runs.checkpoints import FOLDER
+from jax_meta.runs.events import EVENTS
+from jax_meta.runs.failure import FAILURE, LAST_FINITE
+from jax_meta.runs.identity import Identity, differences, environment, in_words, recorded, told_apart
+from jax_meta.runs.records import METRICS, TIMES
+from jax_meta.runs.writing import explained
 from jax_meta.whole_files import write_whole
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such lock
-    fcntl = None  # type: ignore[assignment]
-
-RUN = "run.json"
-PACKAGES = ("jax-metalearn", "jax", "jaxlib", "optax", "numpy")
+RUN, LOG = "run.json", "progress.log"
+WRITTEN = (METRICS, TIMES, LOG, FOLDER, LAST_FINITE, EVENTS, FAILURE, "damaged")
+"""What a run leaves beside its run.json, which it writes first."""
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Makes the folder and holds it for this process; the lock goes with the process, however that ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("a+", encoding="utf-8")
-    except OSError as error:
-        raise OSError(f"{folder} cannot be written: {error.strerror}. Choose another folder.") from error
-    with file:
-        if fcntl:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                raise OSError(
-                    f"{folder} is in use by process {file.read().strip() or 'of another machine'}: "
-                    "wait for it, stop it, or choose another folder."
-                ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
+def check_own(folder: Path) -> None:
+    """Raises ValueError for a folder that has files under the names of a run's, but of no run."""
+    if (folder / RUN).exists():
+        return
+    found = [name for name in WRITTEN if is_something(folder / name)]
+    if found:
+        raise ValueError(
+            f"{folder} has {', '.join(found)} and no {RUN} to tell of which run: choose another folder, or move them."
+        )
 
 
-def fingerprint(name: str, state: TrainState, settings: dict[str, Any]) -> dict[str, Any]:
-    """What makes a run this run, as JSON holds it: the learner, its arrays, the key of its tasks, and the settings."""
-    arrays = {name: f"{array.dtype}{list(array.shape)}" for name, array in to_arrays(state).items()}
+def is_something(path: Path) -> bool:
+    """Whether there is a file, a link or a folder with something in it."""
+    return path.is_symlink() or path.is_file() or (path.is_dir() and any(path.iterdir()))
+
+
+def fingerprint(
+    name: str, state: TrainState, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """What a run is in any version: the learner, its arrays, the key of its tasks, and the settings, as JSON."""
+    shapes = {path: f"{array.dtype}{list(array.shape)}" for path, array in arrays.items()}
     key = np.asarray(jax.random.key_data(state.key)).tolist()
     try:
-        return json.loads(json.dumps({"learner": name, "key": key, "settings": settings, "arrays": arrays}))
+        return json.loads(json.dumps({"learner": name, "key": key, "settings": settings, "arrays": shapes}))
     except (TypeError, ValueError) as error:
         raise ValueError(f"settings must be what JSON holds (dicts, lists, text, numbers): {error}.") from error
 
 
-def versions() -> dict[str, str]:
-    """Of what the numbers may depend on."""
-    return {package: version(package) for package in PACKAGES}
+def check_run(folder: Path, run: dict[str, Any], identity: Identity, begins_at: int) -> tuple[int, list[str]]:
+    """Writes run.json into a new folder; refuses one of another run.
 
-
-def check_run(folder: Path, run: dict[str, Any]) -> list[str]:
-    """Writes run.json into a new folder; refuses one of another run. Returns what is worth telling the user."""
-    path = folder / RUN
+    Returns:
+        The meta-step at which the run began, and what is worth telling the user.
+    """
+    path, here = folder / RUN, environment()
+    program = {"environment": here, "digests": identity.digests}
     if not path.exists():
-        if (folder / FOLDER).exists() and any((folder / FOLDER).iterdir()):
-            raise ValueError(f"{folder} has checkpoints and no {RUN} to tell of which run: choose another folder.")
-        write_whole(path, (json.dumps({"run": run, "versions": versions()}, indent=2) + "\n").encode())
-        return []
+        about = {"run": run, "begins_at": begins_at, "versions": here, "described": identity.described}
+        write_run(folder, about | {"programs": [program]})
+        return begins_at, []
+    stored = read_run(path)
+    began_at = stored.get("begins_at", begins_at)
+    found = [in_words(*found) for found in differences(stored["run"], run)]
+    found = found[:5] or told_apart(stored, identity, here, same_start=began_at == begins_at)
+    if found:
+        raise ValueError(
+            f"{folder} holds another run: {'; '.join(found)}. Choose another folder, or delete that one; to go on from "
+            "where it is with what is new, begin in another folder with "
+            f"state = jax_meta.load_state({str(folder)!r}, state)."
+        )
+    if recorded(stored, here) is None:
+        begun = {} if "programs" in stored else {"begins_at": begins_at, "described": identity.described}
+        write_run(folder, {**stored, **begun, "programs": [*stored.get("programs", []), program]})
+    return began_at, notes(stored, here)
+
+
+def notes(stored: Mapping[str, Any], here: Mapping[str, str]) -> list[str]:
+    """What is worth telling of a run that goes on."""
+    changed = [
+        f"begun with {name} {old}, goes on with {new}: digits may differ"
+        for name, (old, new) in differences(stored["versions"], here)
+        if old is not None
+    ]
+    if "programs" not in stored:
+        return [*changed, "begun by an earlier version, which kept no program: only the settings were compared"]
+    if recorded(stored, here) is None:
+        return [*changed, "programs cannot be compared from one version or device to another: the settings were"]
+    return changed
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """The content of run.json; raises ValueError if it is damaged."""
+    kinds = {"run": dict, "versions": dict, "begins_at": int, "described": dict, "programs": list}
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        found = dict(differences(stored["run"], run))
-        changed = dict(differences(stored["versions"], versions()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        wrong = [name for name, kind in kinds.items() if not isinstance(stored.get(name, kind()), kind)]
+        wrong += [name for name in ("run", "versions") if name not in stored]
+        wrong += ["programs" for program in stored.get("programs", []) if set(program) != {"environment", "digests"}]
+        if wrong:
+            raise ValueError(f"look at {wrong[0]!r}")
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}): choose another folder, or delete this one.") from error
-    if found:
-        shown = "; ".join(
-            f"{name} is {theirs} there and {ours} here" for name, (theirs, ours) in list(found.items())[:5]
+    return stored
+
+
+def write_run(folder: Path, content: Mapping[str, Any]) -> None:
+    """Writes run.json, whole."""
+    with explained(folder):
+        write_whole(folder / RUN, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def check_reach(
+    folder: Path, given: tuple[int, str], began_at: int, saved: Mapping[int, str | None], num_meta_steps: int
+) -> None:
+    """Raises ValueError where a folder's run is beyond what is asked for, or the state given is none of it.
+
+    Args:
+        folder: of the run.
+        given: the meta-step and the digest of the state that is given.
+        began_at: the meta-step at which the run began.
+        saved: the digests of the checkpoints, by meta-step.
+        num_meta_steps: the meta-step to reach.
+    """
+    newest = max(saved, default=began_at)
+    if newest > num_meta_steps:
+        raise ValueError(
+            f"{folder} is at meta-step {newest}, beyond the {num_meta_steps} asked for: ask for {newest} or more, read "
+            f"what was saved with jax_meta.load_state, which has meta-steps {sorted(saved)}, or choose another folder."
         )
-        raise ValueError(f"{folder} holds another run: {shown}. Choose another folder, or delete that one.")
-    return [f"begun with {name} {old}, goes on with {new}: digits may differ" for name, (old, new) in changed.items()]
-
-
-def differences(stored: Any, given: Any, name: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """The entries that two trees of dicts disagree about, by their path."""
-    if isinstance(stored, dict) and isinstance(given, dict):
-        for key in dict.fromkeys([*stored, *given]):
-            path = f"{name}.{key}" if name else key
-            yield from differences(stored.get(key), given.get(key), path)
-    elif stored != given:
-        yield name, (stored, given)
+    step, digest = given
+    if step != began_at and saved.get(step) != digest:
+        raise ValueError(
+            f"the state is at meta-step {step}, and is not one of the run in {folder}, which began at {began_at}: give "
+            "the state that it began with, as jax_meta.init makes it, or choose another folder."
+        )

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TOLD = b"stops once this part is done and saved; again to stop at once\n"
@@ -22,7 +22,8 @@ def noted_signals() -> Iterator[list[int]]:
     def note(number, frame):
         received.append(number)
         signal.signal(number, previous[number])
-        os.write(2, TOLD)  # not by print, which may be at work already
+        with suppress(OSError):
+            os.write(2, TOLD)  # not by print, which may be at work already
 
     previous = {number: signal.getsignal(number) for number in SIGNALS}
     previous = {number: handler for number, handler in previous.items() if handler not in (signal.SIG_IGN, None)}
@@ -37,7 +38,8 @@ def noted_signals() -> Iterator[list[int]]:
 
 def act(number: int) -> None:
     """Does what the signal would have done: SIGTERM ends the process, SIGINT raises KeyboardInterrupt."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
     signal.raise_signal(number)
     raise SystemExit(128 + number)  # where a handler of the caller's let it pass

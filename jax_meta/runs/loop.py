@@ -15,13 +15,18 @@ from jax.sharding import Mesh
 from jax_meta.base import LossGradient, MetaLearner, Metrics, Params, Sampler, TrainState
 from jax_meta.checks import check_num_steps
 from jax_meta.devices import replicate
+from jax_meta.host.ahead import running
+from jax_meta.host.sources import HostTasks, OutOfTasksError, as_argument
 from jax_meta.outer import fit_unchecked
 from jax_meta.runs import failure, interrupts
-from jax_meta.runs.checkpoints import Score, accuracy_or_loss
-from jax_meta.runs.files import RunFiles, open_files
+from jax_meta.runs.checkpoints import Score, accuracy_or_loss, step_of
+from jax_meta.runs.files import Run, RunFiles, open_files
+from jax_meta.runs.identity import identify, trace_step
 from jax_meta.runs.processes import agreed, ends_together, is_main
 from jax_meta.runs.progress import Progress, Report, shown
-from jax_meta.runs.records import Record, summarise
+from jax_meta.runs.records import Record, check_names, summarise
+from jax_meta.runs.seeds import check_seeds, fit_seeds
+from jax_meta.sampling import check_sampler
 
 Validate = Callable[[Params], Mapping[str, Any]]
 
@@ -38,7 +43,7 @@ class Plan(NamedTuple):
 def train(
     learner: MetaLearner,
     optimizer: optax.GradientTransformation,
-    sample_tasks: Sampler,
+    sample_tasks: Sampler | HostTasks,
     state: TrainState,
     *,
     num_meta_steps: int,
@@ -66,13 +71,22 @@ def train(
     stopped. SIGTERM and Ctrl-C save first, and then do what they do (a second one does not wait).
 
     In `folder`: `metrics.jsonl`, a line a record; `times.jsonl`, the seconds since the start, pauses left out;
-    `run.json`, what the run is; `checkpoints/`, by Orbax.
+    `progress.log`, the lines of progress; `run.json`, what the run is; `checkpoints/`, by Orbax.
+
+    A folder is of one run. Before anything is compiled, the meta-step is traced, and a digest of its program, of all
+    arrays in it, of the sampler's and of the state is compared with the folder's: a run of another learner, loss,
+    optimizer, sampler, data set or first state is refused. That costs about a tenth of what compiling does, and a pass
+    of SHA-256 over the arrays. Not compared are `task_batch_size`, the mesh, `validate` and when what is recorded.
+    Digests are of one version of the libraries and one kind of device: with another, which is told, the numbers and
+    names that the functions were made with are compared.
 
     Args:
         learner: the algorithm.
         optimizer: the outer optimizer.
-        sample_tasks: as in `jax_meta.fit`.
-        state: from `jax_meta.init`; where the folder has a checkpoint, that takes its place.
+        sample_tasks: as in `jax_meta.fit`, or `jax_meta.host_tasks`, which says what a stopped run needs to go on.
+        state: from `jax_meta.init`; where the folder has a checkpoint, that takes its place. To train many networks at
+            once, each with tasks of its own key, one whose leaves have a leading `[seeds]`, as `jax.vmap` of
+            `jax_meta.init` makes it: the metrics are then means over the seeds, too, and `validate` is given all.
         num_meta_steps: the meta-step to reach. A finished run goes on when a later call asks for more.
         num_tasks: tasks a meta-step. Default: 1.
         task_batch_size: as in `jax_meta.meta_gradient`.
@@ -81,7 +95,7 @@ def train(
             `jax.distributed.initialize` a `heartbeat_timeout_seconds` to bound the time in which a loss is noticed.
         folder: of this run alone; made if missing. Default: nothing is written.
         settings: what else makes this run this run, such as a protocol, as JSON holds it. A folder whose run differs in
-            these, in the learner, the shapes or the key is refused.
+            these is refused, naming them.
         record_every: meta-steps a part; their mean metrics are one record. Default: a 200th of `num_meta_steps`.
         validate: `(params) -> {name: scalar}`, recorded as `val_<name>`. Default: none.
         validate_every: meta-steps between validations, a multiple of `record_every`; the end is validated, too.
@@ -95,42 +109,85 @@ def train(
             `optax.apply_if_finite`: its updates are left out, and counted as `skipped` in the records.
         tensorboard: write event files, too, into `folder/tensorboard`; needs the extra `tensorboard`.
         name: what messages call the run. Default: the learner's.
-        report: is told a `Progress` after each part. Default: a bar, or lines where there is no terminal.
-        fit: takes the meta-steps of a part, with the signature of `jax_meta.fit`. Default: that.
+        report: is told a `Progress` after each part. Default: a bar, or, where there is no terminal, a line for each
+            validation and at least every half minute.
+        fit: takes the meta-steps of a part, with the signature of `jax_meta.fit`. Default: that. What one of your own
+            does is not known: its folder is told apart by the numbers and names that the learner, the optimizer and
+            the sampler were made with, so put what else it depends on into `settings`.
 
     Returns:
         The state after the last step, and the records, dicts with `step` and the mean of each metric.
 
     Raises:
-        ValueError: for options out of range, before anything runs; for a folder of another run, naming what differs.
+        ValueError: for options out of range, a metric called `step`, and as in `jax_meta.fit`, before anything
+            runs; for a folder of another run, naming what differs, of one that is beyond `num_meta_steps`, and of none
+            that has files under the names of a run's.
         FloatingPointError: under "stop", naming the meta-step, and how to draw its tasks again; the last finite state
             is saved in `folder/last_finite`.
         OSError: if the folder is in use or cannot be written; what was saved before stays.
+        OutOfTasksError: if tasks of the host end early; what was learned until then is recorded and saved.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, optax, tempfile
+        >>> from jax_meta.tasks import sinusoid
+        >>> learner = jax_meta.maml(jax_meta.regression(lambda a, x: a * jnp.sin(x)), optax.sgd(0.1), num_steps=1)
+        >>> state = jax_meta.init(learner, optax.sgd(0.1), jnp.zeros(()), jax.random.key(0))
+        >>> options = {"folder": tempfile.mkdtemp(), "report": lambda progress: None}
+        >>> state, records = jax_meta.train(
+        ...     learner, optax.sgd(0.1), sinusoid.sample_tasks, state, num_meta_steps=4, **options
+        ... )
+        >>> assert state.step == 4 and records == jax_meta.read_records(options["folder"])
     """
     plan = make_plan(num_meta_steps, record_every, validate_every if validate else None, save_seconds)
     if keep < 1:
         raise ValueError(f"keep must be 1 or more, got {keep}.")
     failure.check_policy(non_finite, state)
-    name = name or name_of(learner)
-    sample_tasks, state = replicate((jax.tree_util.Partial(sample_tasks), state), mesh)
+    check_seeds(state)
+    if step_of(state) > num_meta_steps:
+        raise ValueError(
+            f"the state is at meta-step {step_of(state)}, beyond the {num_meta_steps} asked for: ask for more."
+        )
+    sampler, traced = as_argument(sample_tasks), None  # what the host does, or a `fit` of the user's own, is not known
+    functions = {"learner": learner.gradient, "optimizer": optimizer.update, "sampler": sample_tasks}
+    if isinstance(sampler, HostTasks):
+        functions["sampler"] = "tasks of the host"
+    elif fit is fit_unchecked:
+        check_sampler(sampler, state.key.reshape(-1)[0] if np.ndim(state.step) else state.key, num_tasks)
+        traced = trace_step(learner, optimizer, sampler, state, num_tasks)
+        check_names(traced.out_info[1], validate is not None, failure.skipped(state) is not None)
+    if fit is fit_unchecked and np.ndim(state.step):
+        fit = fit_seeds
+    described = {**(settings or {}), "num_tasks": num_tasks}
+    asked = Run(name or name_of(learner), described, partial(identify, traced, functions, sampler), num_meta_steps)
+    sample_tasks, state = replicate((sampler, state), mesh)
 
     def take(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
         options = {"num_tasks": num_tasks, "task_batch_size": task_batch_size, "mesh": mesh}
         return fit(learner, optimizer, sample_tasks, state, num_meta_steps=count, **options)
 
     def advance(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
-        following, history = jax.block_until_ready(take(state, count))
+        ended = None
+        try:
+            following, history = jax.block_until_ready(take(state, count))
+        except OutOfTasksError as error:
+            ended, following, history = error, error.state, error.history
         if not failure.is_finite(following, history, non_finite):
-            last, history = failure.find_failure(take, state, count, non_finite)
-            raise failure.stop(name, last, history, None if folder is None else Path(folder), num_tasks)
+            last, again = state, not isinstance(sampler, HostTasks) or sampler.seek is None
+            if again:
+                last, history = failure.find_failure(take, state, count, non_finite)
+            place = None if folder is None else Path(folder)
+            raise failure.stop(asked.name, last, history, place, num_tasks, again=again)
+        if ended:
+            raise ended
         return following, history
 
     with ExitStack() as stack:
-        described = {**(settings or {}), "num_tasks": num_tasks}
-        files = stack.enter_context(open_files(folder, name, state, described, keep, tensorboard))
-        tell = stack.enter_context(shown(name, report if is_main() else lambda progress: None))
+        files = stack.enter_context(open_files(folder, asked, state, keep=keep, tensorboard=tensorboard))
+        tell = stack.enter_context(shown(asked.name, report if is_main() else lambda progress: None, files.log))
         received = stack.enter_context(interrupts.noted_signals())
         stack.enter_context(ends_together())
+        if isinstance(sample_tasks, HostTasks):
+            sample_tasks = stack.enter_context(running(sample_tasks, state, end=num_meta_steps))
         state, signal = run(plan, files, state, advance, partial(measure, plan, validate, score), tell, received)
     if signal:
         interrupts.act(signal)
@@ -148,12 +205,21 @@ def run(
 ) -> tuple[TrainState, int]:
     """The loop: the state that it reached, and the signal that ended it early, or 0."""
     state = files.resume(state)
-    saved = time.monotonic()
+    saved, saved_step = time.monotonic(), step_of(state)
     tell(Progress(step_of(state), plan.num_meta_steps, 0.0, files.records[-1] if files.records else {}))
     while (begin := step_of(state)) < plan.num_meta_steps:
         target = min(plan.num_meta_steps, (begin // plan.record_every + 1) * plan.record_every)
         start = time.monotonic()
-        state, history = advance(state, target - begin)
+        try:
+            state, history = advance(state, target - begin)
+        except OutOfTasksError as ended:
+            if step_of(ended.state) > begin:
+                record, score = measure(ended.state, ended.history)
+                files.record(record, time.monotonic() - start)
+                files.save(ended.state, score)
+            elif begin > saved_step:
+                files.save(state, None)
+            raise
         speed = (target - begin) / (time.monotonic() - start)
         record, score = measure(state, history)
         files.record(record, time.monotonic() - start)
@@ -161,7 +227,7 @@ def run(
         signal, is_late = agreed(max(received, default=0), late)
         if signal or is_late or is_validated(plan, target):
             files.save(state, score)
-            saved = time.monotonic()
+            saved, saved_step = time.monotonic(), target
         tell(Progress(target, plan.num_meta_steps, speed, record))
         if signal:
             return state, int(signal)
@@ -205,8 +271,3 @@ def make_plan(num_meta_steps: int, record_every: int | None, validate_every: int
     if not save_seconds >= 0:
         raise ValueError(f"save_seconds must be 0 or more, got {save_seconds}.")
     return Plan(num_meta_steps, record_every, validate_every, save_seconds)
-
-
-def step_of(state: TrainState) -> int:
-    """The meta-steps taken; of many networks trained at once, those of the first."""
-    return int(np.ravel(np.asarray(state.step))[0])

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jax_meta.host.sources import OutOfTasksError
+
 
 def is_main() -> bool:
     """Whether this process writes the run's files and shows its progress."""
@@ -27,11 +29,11 @@ def agreed(*values: float) -> list[float]:
 def ends_together() -> Iterator[None]:
     """Where one process of several fails, all end at once: leaving, they would wait for the one that is lost.
 
-    A FloatingPointError is raised in all of them alike, and left to the caller.
+    A FloatingPointError, and the end of the tasks, are raised in all of them alike, and left to the caller.
     """
     try:
         yield
-    except FloatingPointError:
+    except (FloatingPointError, OutOfTasksError):
         raise
     except Exception:  # whatever it is, the other processes are not going on from it
         if jax.process_count() == 1:

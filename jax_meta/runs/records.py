@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jax_meta.runs.writing import explained
 from jax_meta.whole_files import write_whole
 
 METRICS, TIMES = "metrics.jsonl", "times.jsonl"
@@ -16,7 +17,7 @@ Record = dict[str, Any]
 
 
 def read_records(path: str | Path) -> list[Record]:
-    """The records of a run, by meta-step.
+    r"""The records of a run, by meta-step.
 
     Args:
         path: the run's folder, or a file of JSON lines such as its metrics.jsonl or times.jsonl.
@@ -27,6 +28,12 @@ def read_records(path: str | Path) -> list[Record]:
     Raises:
         ValueError: if another line is no record.
         FileNotFoundError: if there is no such file.
+
+    Example:
+        >>> import jax_meta, pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "metrics.jsonl").write_text('{"step": 10, "loss": 0.5}\n{"step": 20, "lo')  # cut off
+        >>> assert jax_meta.read_records(folder) == [{"step": 10, "loss": 0.5}]
     """
     path = Path(path)
     path = path / METRICS if path.is_dir() else path
@@ -46,19 +53,20 @@ def cut_back(path: Path, step: int) -> list[Record]:
     if not path.exists():
         return []
     kept = [record for record in read_records(path) if record["step"] <= step]
-    write_whole(path, "".join(map(line, kept)).encode())
+    with explained(path.parent):
+        write_whole(path, "".join(map(line, kept)).encode())
     return kept
 
 
 def append(path: Path, record: Record) -> None:
     """Adds one complete line."""
-    with path.open("a", encoding="utf-8") as file:
+    with explained(path.parent), path.open("a", encoding="utf-8") as file:
         file.write(line(record))
 
 
 def sync(path: Path) -> None:
     """Returns once the file is on the disk, where no loss of power takes it away."""
-    with path.open("rb") as file:
+    with explained(path.parent), path.open("rb") as file:
         os.fsync(file.fileno())
 
 
@@ -76,6 +84,16 @@ def summarise(step: int, history: Mapping[str, Any], validation: Mapping[str, fl
         record[name] = float(finite.mean()) if finite.size else None
     record |= {f"val_{name}": value if math.isfinite(value) else None for name, value in (validation or {}).items()}
     return record
+
+
+def check_names(metrics: Mapping[str, Any], validated: bool, skips: bool) -> None:
+    """Raises ValueError for a metric under a name that a record has for something else."""
+    taken = {"step": True, "skipped": skips}
+    for name in metrics:
+        if taken.get(name) or (validated and str(name).startswith("val_")):
+            raise ValueError(
+                f"a metric is called {name!r}, which a record has for something else: rename it in the loss."
+            )
 
 
 def columns(records: Sequence[Record]) -> dict[str, tuple[np.ndarray, ...]]:

@@ -2,12 +2,14 @@
 
 import argparse
 import io
+import math
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jax_meta.datasets.archives import read_arrays
@@ -51,7 +53,7 @@ def register_adapt(subparsers: Any) -> None:
     parser.add_argument("--steps", type=step_count, metavar="N", help="inner steps; default: those of meta-training")
     parser.add_argument(
         "--output",
-        type=Path,
+        type=npz_path,
         metavar="FILE.npz",
         help="where to write predictions, the model's outputs for the queries [queries, ...], and for a classifier "
         "labels [queries]; default: they are not written",
@@ -66,14 +68,23 @@ def step_count(text: str) -> int:
     return int(text)
 
 
+def npz_path(text: str) -> Path:
+    """The file for predictions on the command line."""
+    if Path(text).suffix != ".npz":
+        raise argparse.ArgumentTypeError(f"must end in .npz, which is what is written, got {text!r}")
+    return Path(text)
+
+
 def adapt(options: argparse.Namespace) -> None:
     """The subcommand `adapt`: loads, adapts, reports, and writes the predictions."""
     loaded = load_model(options.model)
     task = read_task(options.data)
     steps = loaded.settings["learner"]["num_steps"] if options.steps is None else options.steps
     try:
+        task = {name: as_computed(name, array) for name, array in task.items()}
         check_task(task, loaded)
         predictions, before, after = adapt_and_predict(loaded, task, steps)
+        check_finite(steps, predictions, before, after)
     except ValueError as error:
         raise ValueError(f"{options.data}: {error}") from None
     print(describe(loaded))
@@ -127,23 +138,56 @@ def read_task(path: Path) -> dict[str, np.ndarray]:
     return task
 
 
+def as_computed(name: str, array: np.ndarray) -> np.ndarray:
+    """The array as JAX takes it, in 32 bits; raises ValueError where that, or the array, is not of finite numbers."""
+    try:
+        dtype = jnp.asarray(np.empty(0, array.dtype)).dtype
+    except TypeError:
+        dtype = None
+    if dtype is None or array.dtype.kind not in "fiub" or not np.isfinite(array).all():
+        raise ValueError(f"{name} must hold finite numbers: remove text, NaN and infinities.")
+    with np.errstate(over="ignore"):
+        computed = array.astype(dtype)
+    if not (np.isfinite(computed).all() if dtype.kind == "f" else np.array_equal(computed, array)):
+        raise ValueError(f"{name} has numbers that {dtype} cannot hold: scale them as in meta-training.")
+    return computed
+
+
+def check_finite(steps: int, *found: Any) -> None:
+    """Raises ValueError where something that was computed is NaN or infinite."""
+    if not all(np.isfinite(array).all() for array in jax.tree.leaves(found)):
+        raise ValueError(
+            f"what the model makes of it, with {steps} inner steps, is not finite: scale inputs and targets as in "
+            "meta-training, or take fewer --steps."
+        )
+
+
 def check_task(task: dict[str, np.ndarray], loaded: LoadedModel) -> None:
     """Raises ValueError for arrays that the model cannot take; the loss itself checks the shape of the targets."""
     shape = checked_input_shape(loaded.settings) or ()
     for name, array in task.items():
-        if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
-            raise ValueError(f"{name} must hold finite numbers: remove text, NaN and infinities.")
         if array.size == 0 or array.ndim == 0:
             raise ValueError(f"{name} is {list(array.shape)}, without examples: its first axis counts them.")
         if name.endswith("_inputs") and array.shape[1:] != shape:
             wanted = f"[{', '.join(map(str, ('examples', *shape)))}]"
-            raise ValueError(f"{name} is {list(array.shape)} and the model takes {wanted}: reshape it.")
+            raise ValueError(
+                f"{name} is {list(array.shape)} and the model takes {wanted}: {remedy(array.shape, shape)}."
+            )
     for name in sets_with_targets(task):
         inputs, targets = task[f"{name}_inputs"], task[f"{name}_targets"]
         if len(targets) != len(inputs):
             raise ValueError(f"{name} has {len(inputs)} inputs and {len(targets)} targets: give one for each input.")
         if loaded.settings["loss"] == "classification":
             check_label_range(f"{name}_targets", targets, loaded.settings["model"])
+
+
+def remedy(given: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """What makes inputs of one shape those of another: channels are moved, since a reshape would scramble images."""
+    if len(shape) == 3 and given[1:] == (shape[2], *shape[:2]):
+        return "move the channels last with numpy.moveaxis(array, 1, -1)"
+    if math.prod(given[1:]) == math.prod(shape):
+        return "bring its axes into that order with numpy.moveaxis, or reshape it where they are only joined or split"
+    return "give it inputs of that shape"
 
 
 def check_label_range(name: str, labels: np.ndarray, model: Settings) -> None:
@@ -156,13 +200,15 @@ def check_label_range(name: str, labels: np.ndarray, model: Settings) -> None:
 def describe(loaded: LoadedModel) -> str:
     """What the file holds, in one line."""
     parts = {name: loaded.settings[name] for name in ("model", "learner", "optimizer") if loaded.settings[name]}
-    words = [f"{part['name']}({settings_text(part)})" for part in parts.values()]
-    return f"{loaded.settings['loss']}: {', '.join(words)}"
+    return f"{loaded.settings['loss']}: {', '.join(map(in_words, parts.values()))}"
 
 
-def settings_text(part: Settings) -> str:
-    """Settings as keywords."""
-    return ", ".join(f"{key}={value}" for key, value in part.items() if key != "name")
+def in_words(part: Settings) -> str:
+    """A name with its settings, as it would be called."""
+    if part["name"] == "chain":
+        return f"chain({', '.join(map(in_words, part['transforms']))})"
+    keywords = ", ".join(f"{key}={value}" for key, value in part.items() if key != "name")
+    return f"{part['name']}({keywords})"
 
 
 def write_predictions(path: Path, predictions: np.ndarray, loss: str) -> None:

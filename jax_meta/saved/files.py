@@ -7,7 +7,7 @@ JSON, under `jax_meta` in the metadata. Any reader of safetensors reads both, an
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,16 +20,17 @@ from safetensors.numpy import save
 
 from jax_meta.base import LossFn, MetaLearner, Params
 from jax_meta.losses import Apply
-from jax_meta.saved.names import shown
+from jax_meta.saved.names import LOSSES, shown
 from jax_meta.saved.settings import (
     FORMAT,
     Settings,
     build_learner,
     build_loss,
     build_model,
+    check_instance,
     describe_model,
+    describe_optimizer,
     named,
-    pair,
     parse,
     plain,
 )
@@ -46,6 +47,15 @@ class LoadedModel(NamedTuple):
         loss_fn: `(params, batch, key) -> (loss, metrics)`.
         learner: the `MetaLearner`; `learner.adapt(meta_params, support, key)` gives the parameters for `apply`.
         settings: all that the file says about these, as plain data.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, tempfile
+        >>> model, path = jax_meta.models.MLP(hidden=(4,)), f"{tempfile.mkdtemp()}/sines.safetensors"
+        >>> params = model.init(jax.random.key(0), jnp.zeros((1, 1)))
+        >>> settings = {"loss": "regression", "optimizer": ("sgd", {"learning_rate": 0.01})}
+        >>> jax_meta.save_model(path, params, model=model, input_shape=(1,), learner="maml", num_steps=3, **settings)
+        >>> loaded = jax_meta.load_model(path)
+        >>> assert loaded.settings["learner"] == {"name": "maml", "num_steps": 3}
     """
 
     meta_params: Params
@@ -61,18 +71,13 @@ def save_model(
     *,
     model: nn.Module | None,
     input_shape: tuple[int, ...] | None,
-    loss: str,
+    loss: str | None,
     learner: str,
     num_steps: int,
-    optimizer: tuple[str, Mapping[str, Any]] | None = None,
+    optimizer: tuple[str, Mapping[str, Any] | Sequence[Any]] | None = None,
     **options: Any,
 ) -> None:
     """Writes meta-parameters and settings as one safetensors file, whole or not at all.
-
-        save_model(
-            "sines.safetensors", state.params, model=model, input_shape=(1,), loss="regression",
-            learner="maml", num_steps=1, optimizer=("sgd", {"learning_rate": 0.01}),
-        )
 
     Args:
         path: the file; one that exists is replaced.
@@ -82,17 +87,29 @@ def save_model(
             must then have.
         input_shape: the shape of one example's inputs, such as (1,) or (28, 28, 1), against which a reader checks the
             tensors. None only with `model=None`.
-        loss: "regression" or "classification".
-        learner: the name of the learner: "transfer", "maml", "fomaml", "reptile", "carried_reptile", "meta_sgd" or
-            "imaml". The `is_head` of `anil` is a function: save with "maml", and make `anil` anew from `loss_fn`.
+        loss: "regression" or "classification", or None for any other, which whoever loads the file must then have.
+        learner: the name of the learner: "transfer", "maml", "fomaml", "reptile", "carried_reptile", "anil", "meta_sgd"
+            or "imaml".
         num_steps: the learner's inner steps.
         optimizer: the inner optimizer's name in optax, and its keywords: "sgd", "adam", "adamw", "rmsprop", "adagrad",
-            "lion", "adabelief" or "yogi". Default: none, for "meta_sgd".
-        options: the learner's other keywords, such as `batch_size` or `strength`.
+            "lion", "adabelief" or "yogi". Or "chain" and a list of such pairs, among which "clip",
+            "clip_by_global_norm", "clip_by_block_rms", "centralize", "add_decayed_weights", "trace", "scale",
+            "scale_by_adam", "scale_by_rms" and "scale_by_learning_rate" may be, too. Default: none, for "meta_sgd".
+        options: the learner's other keywords, such as `batch_size` or `strength`; the `is_head` of "anil" as a pattern
+            of paths, such as "*/Dense_2/*".
 
     Raises:
         ValueError: for settings or parameters that a file cannot hold, or that do not fit together.
         OSError: if the file cannot be written.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, tempfile
+        >>> model, path = jax_meta.models.MLP(hidden=(4,)), f"{tempfile.mkdtemp()}/sines.safetensors"
+        >>> params = model.init(jax.random.key(0), jnp.zeros((1, 1)))
+        >>> settings = {"loss": "regression", "optimizer": ("sgd", {"learning_rate": 0.01})}
+        >>> jax_meta.save_model(path, params, model=model, input_shape=(1,), learner="maml", num_steps=1, **settings)
+        >>> from safetensors.numpy import load_file
+        >>> assert load_file(path)["params.Dense_0.kernel"].shape == (1, 4)
     """
     settings = {
         "format": FORMAT,
@@ -101,10 +118,11 @@ def save_model(
         "input_shape": plain(input_shape),
         "loss": loss,
         "learner": named(learner, {"num_steps": num_steps, **options}),
-        "optimizer": None if optimizer is None else named(*pair(optimizer)),
+        "optimizer": None if optimizer is None else describe_optimizer(optimizer),
     }
     arrays = to_arrays(meta_params)
-    made_again = build_learner(settings, build_loss(settings)(lambda params, inputs: inputs))
+    make_loss = build_loss(settings)
+    made_again = build_learner(settings, make_loss(lambda params, inputs: inputs) if make_loss else None)
     made = structure(settings, made_again, build_model(settings), arrays)
     given, loaded = str(jax.tree.structure(meta_params)), str(jax.tree.structure(made))
     if given != loaded:
@@ -115,27 +133,37 @@ def save_model(
     write_whole(Path(path), save(arrays, {"jax_meta": json.dumps(settings)}))
 
 
-def load_model(path: str | os.PathLike, *, model: nn.Module | Apply | None = None) -> LoadedModel:
+def load_model(
+    path: str | os.PathLike, *, model: nn.Module | Apply | None = None, loss: LossFn | None = None
+) -> LoadedModel:
     """Reads a model file, and makes its model, loss and learner again.
-
-        loaded = load_model("sines.safetensors")
-        adapted = loaded.learner.adapt(loaded.meta_params, (inputs, targets), jax.random.key(0))
-        predictions = loaded.apply(adapted, new_inputs)
 
     Args:
         path: the file that `save_model` wrote, from whatever source: nothing in it is run.
         model: a Flax module, or a function `(params, inputs) -> outputs`, where the file names no model. Default: the
             one that it names.
+        loss: `(params, batch, key) -> (loss, metrics)`, where the file names no loss. Default: the one that it names.
 
     Returns:
         A `LoadedModel`. Tensors of 64 bits are rounded to 32, with a warning, unless `jax_enable_x64` is on.
 
     Raises:
         ValueError: if the file is damaged, of another kind or version, names what is not known here, or holds tensors
-            that do not fit its model.
+            that do not fit its model; if it has no model or no loss and none is given, or something that is none.
         OSError: if it cannot be read.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta, tempfile
+        >>> model, path = jax_meta.models.MLP(hidden=(4,)), f"{tempfile.mkdtemp()}/sines.safetensors"
+        >>> params = model.init(jax.random.key(0), jnp.zeros((1, 1)))
+        >>> settings = {"loss": "regression", "optimizer": ("sgd", {"learning_rate": 0.01})}
+        >>> jax_meta.save_model(path, params, model=model, input_shape=(1,), learner="maml", num_steps=1, **settings)
+        >>> loaded, points = jax_meta.load_model(path), (jnp.ones((5, 1)), 3 * jnp.ones((5, 1)))
+        >>> adapted = loaded.learner.adapt(loaded.meta_params, points, jax.random.key(0))
+        >>> assert loaded.loss_fn(adapted, points, None)[0] < loaded.loss_fn(params, points, None)[0]
     """
     path = Path(path)
+    check_given(model, loss)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}: check the path; jax_meta.save_model writes model files.")
     try:
@@ -145,7 +173,10 @@ def load_model(path: str | os.PathLike, *, model: nn.Module | Apply | None = Non
             if model is None:
                 raise ValueError("it has no model of its own: give load_model(path, model=...) what it was saved from.")
             apply = model.apply if isinstance(model, nn.Module) else model
-            loss_fn = build_loss(settings)(apply)
+            make_loss = build_loss(settings)
+            loss_fn = loss or (make_loss and make_loss(apply))
+            if loss_fn is None:
+                raise ValueError("it has no loss of its own: give load_model(path, loss=...) what it was trained with.")
             learner = build_learner(settings, loss_fn)
             made = structure(settings, learner, model, read_shapes(file))
             arrays = {name: file.get_tensor(name) for name in names(made)}
@@ -158,3 +189,15 @@ def load_model(path: str | os.PathLike, *, model: nn.Module | Apply | None = Non
         advice = 'call jax.config.update("jax_enable_x64", True) first to keep them'
         warnings.warn(f"{path} has tensors of 64 bits, which JAX rounds to 32: {advice}.", stacklevel=2)
     return LoadedModel(jax.tree.unflatten(jax.tree.structure(made), leaves), apply, loss_fn, learner, settings)
+
+
+def check_given(model: Any, loss: Any) -> None:
+    """Raises ValueError for what is no model, or no loss."""
+    check_instance(model)
+    if model is not None and not callable(model) and not isinstance(model, nn.Module):
+        raise ValueError(f"model must be a Flax module or a function (params, inputs) -> outputs, got {shown(model)}.")
+    if loss is not None and (not callable(loss) or loss in LOSSES.values()):
+        raise ValueError(
+            f"loss must be a function (params, batch, key) -> (loss, metrics), got {shown(loss)}: "
+            "make it of a model, as in jax_meta.regression(model.apply)."
+        )

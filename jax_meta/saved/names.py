@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, get_args
 import flax.linen as nn
 import optax
 
+from jax_meta.algorithms.anil import anil
 from jax_meta.algorithms.imaml import imaml
 from jax_meta.algorithms.maml import fomaml, maml
 from jax_meta.algorithms.meta_sgd import meta_sgd
@@ -28,6 +29,7 @@ Check = Callable[[str, Any], Any]
 MAX_STEPS = 10**6
 MAX_WIDTH = 2**24
 MAX_LAYERS = 100
+MAX_PATTERN = 200
 
 
 def shown(value: Any) -> str:
@@ -75,6 +77,16 @@ def widths(name: str, value: Any) -> tuple[int, ...]:
     if not isinstance(value, list) or len(value) > MAX_LAYERS:
         raise ValueError(f"{name} must be a list of at most {MAX_LAYERS} integers, got {shown(value)}.")
     return tuple(width(name, item) for item in value)
+
+
+def pattern(name: str, value: Any) -> str:
+    """A pattern of parameters' paths, as a shell has of files."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_PATTERN:
+        raise ValueError(
+            f"{name} must be a pattern of parameters' paths, such as '*/Dense_2/*', got {shown(value)}: a file cannot "
+            "hold a function."
+        )
+    return value
 
 
 def one_of(choices: Mapping[str, Any]) -> Check:
@@ -129,6 +141,7 @@ system = {"strength": number, "cg_steps": integer(1, MAX_STEPS), "damping": numb
 LEARNERS = {
     "transfer": Entry(transfer, steps, ("num_steps",)),
     "maml": Entry(maml, {**steps, **memory}, ("num_steps",)),
+    "anil": Entry(anil, {**steps, **memory, "is_head": pattern}, ("num_steps", "is_head")),
     "fomaml": Entry(fomaml, steps, ("num_steps",)),
     "reptile": Entry(reptile, {**steps, "order": one_of(ORDERS)}, ("num_steps",)),
     "carried_reptile": Entry(carried_reptile, {**steps, "order": one_of(ORDERS)}, ("num_steps",)),
@@ -138,17 +151,26 @@ LEARNERS = {
 
 NUMBERS = (
     *("learning_rate", "momentum", "b1", "b2", "eps", "eps_root", "weight_decay", "decay", "initial_scale"),
-    "initial_accumulator_value",
+    *("initial_accumulator_value", "max_delta", "max_norm", "threshold", "step_size"),
 )
-FLAGS = ("nesterov", "centered", "eps_in_sqrt", "bias_correction")
+FLAGS = ("nesterov", "centered", "eps_in_sqrt", "bias_correction", "flip_sign")
 
 
 def optax_entry(make: Callable[..., Any]) -> Entry:
-    """An optax optimizer, with those of its keywords that are numbers or flags."""
+    """An optax transformation, with those of its keywords that are numbers or flags."""
     known = {**dict.fromkeys(NUMBERS, number), **dict.fromkeys(FLAGS, flag)}
-    taken = [name for name in inspect.signature(make).parameters if name in known]
-    return Entry(make, {name: known[name] for name in taken}, ("learning_rate",))
+    taken = {name: default for name, default in inspect.signature(make).parameters.items() if name in known}
+    required = tuple(name for name, parameter in taken.items() if parameter.default is parameter.empty)
+    return Entry(make, {name: known[name] for name in taken}, required)
 
 
 optimizers = (optax.sgd, optax.adam, optax.adamw, optax.rmsprop, optax.adagrad, optax.lion, optax.adabelief, optax.yogi)
 OPTIMIZERS = {make.__name__: optax_entry(make) for make in optimizers}
+clips = (optax.clip, optax.clip_by_global_norm, optax.clip_by_block_rms)
+scales = (optax.scale, optax.scale_by_learning_rate, optax.scale_by_adam, optax.scale_by_rms, optax.trace)
+TRANSFORMS = {
+    make.__name__: optax_entry(make) for make in (*clips, *scales, optax.add_decayed_weights, optax.centralize)
+}
+"""What `optax.chain` may have beside optimizers."""
+MAX_CHAIN, MAX_CHAINS = 20, 4
+"""Transformations in a chain, and chains within chains."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import numpy as np
+import optax
 
 from jax_meta.algorithms.meta_sgd import meta_sgd
 from jax_meta.base import LossFn, MetaLearner
@@ -14,10 +15,13 @@ from jax_meta.saved.names import (
     ACTIVATIONS,
     LEARNERS,
     LOSSES,
+    MAX_CHAIN,
+    MAX_CHAINS,
     MAX_WIDTH,
     MODELS,
     OPTIMIZERS,
     ORDERS,
+    TRANSFORMS,
     Entry,
     one_of,
     optional,
@@ -75,19 +79,31 @@ def build_model(settings: Settings) -> nn.Module | None:
     return None if settings["model"] is None else build("model", settings["model"], MODELS)()
 
 
-def build_loss(settings: Settings) -> Callable[..., LossFn]:
-    """The recorded loss, a function of `apply`."""
-    return one_of(LOSSES)("loss", settings["loss"])
+def build_loss(settings: Settings) -> Callable[..., LossFn] | None:
+    """The recorded loss, a function of `apply`, or None if there is none."""
+    return optional(one_of(LOSSES))("loss", settings["loss"])
 
 
-def build_learner(settings: Settings, loss_fn: LossFn) -> MetaLearner:
+def build_optimizer(given: Any, entries: Mapping[str, Entry] = OPTIMIZERS, depth: int = 0) -> Any:
+    """The recorded optimizer, or chain of transformations."""
+    if not isinstance(given, dict) or given.get("name") != "chain":
+        return build("optimizer", given, entries)()
+    parts = given.get("transforms")
+    if set(given) != {"name", "transforms"} or not isinstance(parts, list) or not 1 <= len(parts) <= MAX_CHAIN:
+        raise ValueError(f"a chain must have 1 to {MAX_CHAIN} transforms and no other setting, got {shown(given)}.")
+    if depth == MAX_CHAINS:
+        raise ValueError(f"a chain may hold chains {MAX_CHAINS} deep: write them as one.")
+    return optax.chain(*(build_optimizer(part, OPTIMIZERS | TRANSFORMS, depth + 1) for part in parts))
+
+
+def build_learner(settings: Settings, loss_fn: LossFn | None) -> MetaLearner:
     """The recorded learner, for a loss."""
     learner = build("learner", settings["learner"], LEARNERS)
     if learner.func is meta_sgd:
         if settings["optimizer"] is not None:
             raise ValueError("meta_sgd learns its own step sizes and takes no optimizer: leave it out.")
         return learner(loss_fn)
-    return learner(loss_fn, build("optimizer", settings["optimizer"], OPTIMIZERS)())
+    return learner(loss_fn, build_optimizer(settings["optimizer"]))
 
 
 def checked_input_shape(settings: Settings) -> tuple[int, ...] | None:
@@ -102,6 +118,7 @@ def checked_input_shape(settings: Settings) -> tuple[int, ...] | None:
 
 def describe_model(model: nn.Module) -> Settings:
     """The settings of a model of `jax_meta.models`; raises ValueError for another."""
+    check_instance(model)
     for name, entry in MODELS.items():
         if type(model) is entry.make:
             return {"name": name, **{key: plain(getattr(model, key)) for key in entry.checks}}
@@ -111,15 +128,23 @@ def describe_model(model: nn.Module) -> Settings:
     )
 
 
-def pair(optimizer: Any) -> tuple[str, Mapping[str, Any]]:
-    """The optimizer's name and keywords; raises ValueError for anything else, such as an optax optimizer itself."""
+def check_instance(model: Any) -> None:
+    """Raises ValueError for a class in the place of a model."""
+    if isinstance(model, type):
+        raise ValueError(f"model is the class {model.__name__}: give an instance, such as {model.__name__}(...).")
+
+
+def describe_optimizer(optimizer: Any) -> Settings:
+    """The settings of a name and keywords, or of "chain" and a list of such pairs; raises ValueError for others."""
     if isinstance(optimizer, tuple | list) and len(optimizer) == 2:
-        name, keywords = optimizer
-        if isinstance(name, str) and isinstance(keywords, Mapping):
-            return name, keywords
+        name, content = optimizer
+        if name == "chain" and isinstance(content, tuple | list):
+            return {"name": "chain", "transforms": [describe_optimizer(part) for part in content]}
+        if isinstance(name, str) and isinstance(content, Mapping):
+            return named(name, content)
     raise ValueError(
-        f"optimizer must be a name and keywords, such as ('sgd', {{'learning_rate': 0.01}}), got {shown(optimizer)}: "
-        "a file cannot hold the functions that an optax optimizer is made of."
+        f"optimizer must be a name and keywords, such as ('sgd', {{'learning_rate': 0.01}}), got {shown(optimizer)}; "
+        "or 'chain' and a list of such pairs: a file cannot hold the functions that an optax optimizer is made of."
     )
 
 

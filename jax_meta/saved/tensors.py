@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 import flax.linen as nn
@@ -75,7 +76,18 @@ def structure(settings: Settings, learner: MetaLearner, model: Any, tensors: Map
         params = nest(tensors)
     made = jax.eval_shape(learner.init, params)
     check_tensors(names(made), tensors)
+    if settings["learner"]["name"] == "anil":
+        check_head(made, settings["learner"]["is_head"])
     return made
+
+
+def check_head(params: Params, is_head: str) -> None:
+    """Raises ValueError where the pattern of a head selects no parameter."""
+    paths = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(params)]
+    if not any(fnmatchcase(path, is_head) for path in paths):
+        raise ValueError(
+            f"is_head {shown(is_head)} selects none of the parameters {shown(paths)}: give another pattern."
+        )
 
 
 def nest(tensors: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,16 +1,8 @@
 """Families of tasks, each with a sampler that is a pure function of a key."""
 
 from jax_meta.tasks import sinusoid
-from jax_meta.tasks.episodes import (
-    episodes,
-    flip,
-    in_turn,
-    inverted,
-    sample_episodes,
-    shift,
-    standardised,
-    unit_interval,
-)
+from jax_meta.tasks.episodes import episodes, sample_episodes
+from jax_meta.tasks.preparations import flip, in_turn, inverted, shift, standardised, unit_interval
 
 __all__ = [
     "episodes",
@@ -23,3 +15,7 @@ __all__ = [
     "standardised",
     "unit_interval",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

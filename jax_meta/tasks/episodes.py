@@ -3,7 +3,6 @@
 The rotations are those of Finn, Abbeel, Levine, arXiv:1703.03400, and of Vinyals et al., arXiv:1606.04080.
 """
 
-from collections.abc import Callable
 from typing import Literal, get_args
 
 import jax
@@ -11,32 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_meta.base import Sampler, Task
-from jax_meta.checks import check_choice
+from jax_meta.checks import check_choice, check_count, describe
 from jax_meta.datasets.images import ClassImages
+from jax_meta.tasks.preparations import Augment, Prepare, unit_interval
+
+__all__ = ["episodes", "sample_episodes"]
 
 Rotations = Literal["none", "random", "classes"]
-Prepare = Callable[[jax.Array], jax.Array]
-Augment = Callable[[jax.Array, jax.Array], jax.Array]
-
-
-def unit_interval(images: jax.Array) -> jax.Array:
-    """uint8 to float32 from 0 to 1."""
-    return images.astype(jnp.float32) / 255
-
-
-def inverted(images: jax.Array) -> jax.Array:
-    """uint8 to float32 from 0 for white to 1 for black: Omniglot's ink is 1 and its paper 0, as in the MAML paper."""
-    return 1 - unit_interval(images)
-
-
-def standardised(mean: tuple[float, ...], deviation: tuple[float, ...]) -> Prepare:
-    """A function from uint8 to float32 with that mean and standard deviation, one of each a channel, taken away."""
-    return lambda images: (unit_interval(images) - expand(mean, images)) / expand(deviation, images)
-
-
-def expand(values: tuple[float, ...], images: jax.Array) -> jax.Array:
-    """One number a channel, with the rank of `images`."""
-    return jnp.asarray(values, jnp.float32).reshape(*[1] * (images.ndim - 1), -1)
 
 
 def sample_episodes(
@@ -56,7 +36,7 @@ def sample_episodes(
     Args:
         key: randomness.
         data: images by class, on the device.
-        num_tasks: how many tasks.
+        num_tasks: how many tasks, 1 or more.
         ways: classes in a task, drawn without replacement.
         shots: support images of each class, drawn without replacement.
         queries: query images of each class, none of which is in the support set.
@@ -72,8 +52,18 @@ def sample_episodes(
 
     Raises:
         ValueError: if there are fewer classes than `ways`, fewer images in some class than `shots + queries` (inside
-            `jit`, where the counts are not known, fewer in the largest class), or if images to turn are not square.
+            `jit`, where the counts are not known, fewer in the largest class), if images to turn are not square, if a
+            number is not an integer of 1 or more, or if `augment` changes the shape of an image.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from jax_meta.datasets import ClassImages
+        >>> from jax_meta.tasks import sample_episodes
+        >>> data = ClassImages(np.zeros((10, 4, 8, 8, 1), np.uint8), np.full(10, 4), tuple("abcdefghij"))
+        >>> tasks = sample_episodes(jax.random.key(0), data, 2, ways=5, shots=1, queries=3)
+        >>> assert tasks.query[0].shape == (2, 15, 8, 8, 1) and tasks.support[1].tolist() == [[0, 1, 2, 3, 4]] * 2
     """
+    check_count(num_tasks, "num_tasks", least=1)
     check_episodes(data, ways=ways, shots=shots, queries=queries, rotations=rotations)
     class_key, example_key, turn_key, augment_key = jax.random.split(key, 4)
     turned_classes = 4 if rotations == "classes" else 1
@@ -90,21 +80,58 @@ def sample_episodes(
     images = prepare(images)
     if augment is not None:
         keys = jax.random.split(augment_key, images.shape[:3])
-        images = jax.vmap(jax.vmap(jax.vmap(augment)))(keys, images)
+        augmented = jax.vmap(jax.vmap(jax.vmap(augment)))(keys, images)
+        if jnp.shape(augmented) != images.shape:
+            raise ValueError(
+                f"augment makes {describe(augmented)} of images {describe(images)}: it must keep their shape."
+            )
+        images = augmented
     return Task(with_labels(images[:, :, :shots]), with_labels(images[:, :, shots:]))
 
 
-def episodes(data: ClassImages, **options) -> Sampler:
-    """The sampler `(key, num_tasks) -> Task` of `sample_episodes` with these options, for `jax_meta.fit`.
+def episodes(
+    data: ClassImages,
+    *,
+    ways: int,
+    shots: int,
+    queries: int,
+    rotations: Rotations = "none",
+    prepare: Prepare = unit_interval,
+    augment: Augment | None = None,
+) -> Sampler:
+    """A sampler of N-way K-shot tasks for `jax_meta.fit`: `sample_episodes` with these options.
 
     The images move to the device now, and are an argument of what is compiled with the sampler, not a constant in it.
+
+    Args:
+        data: images by class.
+        ways: as in `sample_episodes`, as are the others.
+        shots: support images of each class.
+        queries: query images of each class.
+        rotations: "none", "random" or "classes". Default: "none".
+        prepare: from uint8 images to what the model takes. Default: `unit_interval`.
+        augment: `(key, image) -> image`. Default: none.
+
+    Returns:
+        The sampler, `(key, num_tasks) -> Task`, a `jax.tree_util.Partial`.
+
+    Raises:
+        ValueError: as in `sample_episodes`, now.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from jax_meta.datasets import ClassImages
+        >>> from jax_meta.tasks import episodes
+        >>> data = ClassImages(np.zeros((10, 4, 8, 8, 1), np.uint8), np.full(10, 4), tuple("abcdefghij"))
+        >>> sample_tasks = episodes(data, ways=5, shots=1, queries=3, rotations="random")
+        >>> shapes = jax.eval_shape(lambda key: sample_tasks(key, 2), jax.random.key(0))
+        >>> assert shapes.support[0].shape == (2, 5, 8, 8, 1)
     """
-    check_episodes(
-        data, **{name: options[name] for name in ("ways", "shots", "queries", "rotations") if name in options}
-    )
+    check_episodes(data, ways=ways, shots=shots, queries=queries, rotations=rotations)
+    options = {"ways": ways, "shots": shots, "queries": queries}
 
     def sample(data, key, num_tasks):
-        return sample_episodes(key, data, num_tasks, **options)
+        return sample_episodes(key, data, num_tasks, **options, rotations=rotations, prepare=prepare, augment=augment)
 
     return jax.tree_util.Partial(sample, jax.device_put(data))
 
@@ -130,40 +157,22 @@ def with_labels(images: jax.Array) -> tuple[jax.Array, jax.Array]:
     return images.reshape(num_tasks, ways * examples, *images.shape[3:]), labels
 
 
-def flip(key: jax.Array, image: jax.Array) -> jax.Array:
-    """An augmentation: mirrors an image `[height, width, channels]` left to right, with probability one half."""
-    return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
-
-
-def shift(key: jax.Array, image: jax.Array, *, pixels: int = 4) -> jax.Array:
-    """An augmentation: moves an image by up to `pixels` each way, and fills with zeros; a crop of the padded image."""
-    padded = jnp.pad(image, ((pixels, pixels), (pixels, pixels), (0, 0)))
-    row, column = jax.random.randint(key, (2,), 0, 2 * pixels + 1)
-    return jax.lax.dynamic_slice(padded, (row, column, 0), image.shape)
-
-
-def in_turn(*augmentations: Augment) -> Augment:
-    """One augmentation after the other, each with its own key."""
-
-    def augment(key, image):
-        for step, augmentation in enumerate(augmentations):
-            image = augmentation(jax.random.fold_in(key, step), image)
-        return image
-
-    return augment
-
-
 def check_episodes(data: ClassImages, *, ways: int, shots: int, queries: int, rotations: Rotations = "none") -> None:
-    """Raises ValueError if the data cannot give such tasks."""
+    """Raises ValueError if the data cannot give such tasks, and TypeError if it is no such data."""
+    if not isinstance(data, ClassImages):
+        raise TypeError(
+            f"tasks are drawn from jax_meta.datasets.ClassImages, got a {type(data).__name__}: make it of uint8 images "
+            "[classes, examples, height, width, channels], or take one part of Splits, such as splits.train."
+        )
     for name, value in (("ways", ways), ("shots", shots), ("queries", queries)):
-        if value < 1:
-            raise ValueError(f"{name} must be 1 or more, got {value}.")
+        check_count(value, name, least=1)
     check_choice("rotations", rotations, get_args(Rotations))
     classes, most, height, width = data.images.shape[:4]
     if rotations != "none" and height != width:
         raise ValueError(f"images of {height} x {width} pixels cannot be turned: load them with size={height}.")
-    if ways > classes * (4 if rotations == "classes" else 1):
-        raise ValueError(f"{ways} ways need as many classes, and there are {classes}: choose fewer ways.")
+    turned = classes * (4 if rotations == "classes" else 1)
+    if ways > turned:
+        raise ValueError(f"{ways} ways need as many classes, and there are {turned}: choose fewer ways.")
     counts = np.full(classes, most) if isinstance(data.counts, jax.core.Tracer) else np.asarray(data.counts)
     if counts.min() < shots + queries:
         scarce = int(counts.argmin())

@@ -1,9 +1,11 @@
 """The comparison with other libraries: all do the same work, and one that does not is found out and left out."""
 
-import importlib
 import json
 import os
+import pkgutil
 import signal
+from argparse import Namespace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +13,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from benchmarks.peers import __main__ as peers
-from benchmarks.peers import results
-from benchmarks.peers.jax_peers import initial_weights, naive_draw, our_sampler
-from benchmarks.peers.measure import TOLERANCES, measure, ratio
-from benchmarks.peers.peer import PEERS, Entry
-from benchmarks.peers.processes import Machine
-from benchmarks.peers.workloads import (
+from benchmarks.harness.jax_networks import initial_weights, our_sampler
+from benchmarks.harness.processes import Machine
+from benchmarks.harness.workloads import (
     WORKLOADS,
     conv4,
     draw_sines,
@@ -27,6 +25,11 @@ from benchmarks.peers.workloads import (
     sine,
     task_source,
 )
+from benchmarks.peers import __main__ as peers
+from benchmarks.peers import results
+from benchmarks.peers.jax_peers import naive_draw
+from benchmarks.peers.measure import TOLERANCES, measure, ratio
+from benchmarks.peers.peer import PEERS, Entry
 
 MACHINE = Machine("cpu", 1, 60.0)
 SMALL = [
@@ -48,26 +51,32 @@ def three_losses(name, workload):
     weights = {name: leaf.astype(float) for name, leaf in initial_weights(workload).items()}
     draw, generator = task_source(workload), np.random.default_rng(1)
     batches = [in_float64(draw(generator)) for _ in range(3)]
-    module, function = PEERS[name].make.split(":")
-    peer = getattr(importlib.import_module(module), function)(workload, weights, "cpu")
+    peer = pkgutil.resolve_name(PEERS[name].make)(workload, weights, "cpu")
     return peer.losses(batches)
 
 
-@pytest.fixture(scope="module")
-def reference():
-    """Our losses, by workload."""
-    return {workload.name: three_losses("jax_meta", workload) for workload in SMALL}
+@cache
+def reference(workload):
+    """Our losses."""
+    return three_losses("jax_meta", workload)
+
+
+def by_speed(*values):
+    """Parameters of a test, of which those with images are slow, since they compile long."""
+    images = any(getattr(value, "model", "") == "conv4" for value in values)
+    name = "-".join(getattr(value, "name", str(value)) for value in values)
+    return pytest.param(*values, id=name, marks=[pytest.mark.slow] if images else [])
 
 
 @pytest.mark.parametrize(
     ("name", "workload"),
-    [(name, workload) for name in ("jax-loop", "torch", "torch-func") for workload in SMALL] + [("jax-scan", SMALL[0])],
-    ids=str,
+    [by_speed(name, workload) for name in ("jax-loop", "torch", "torch-func") for workload in SMALL]
+    + [by_speed("jax-scan", SMALL[0])],
 )
-def test_peers_take_the_same_meta_steps(name, workload, reference):
+def test_peers_take_the_same_meta_steps(name, workload):
     if name.startswith("torch"):
         pytest.importorskip("torch")
-    assert_allclose(three_losses(name, workload), reference[workload.name], rtol=1e-9)
+    assert_allclose(three_losses(name, workload), reference(workload), rtol=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -81,17 +90,17 @@ def test_peers_take_the_same_meta_steps(name, workload, reference):
         ("parallel-metalearn", "metalearn.algorithms"),
     ],
 )
-def test_libraries_take_the_same_meta_steps(name, module, second_order, reference):
+def test_libraries_take_the_same_meta_steps(name, module, second_order):
     pytest.importorskip(module, reason=f"{name} is of the extra peers", exc_type=ImportError)
     workload = SMALL[0] if second_order else SMALL[2]
-    assert_allclose(three_losses(name, workload), reference[workload.name], rtol=1e-6)
+    assert_allclose(three_losses(name, workload), reference(workload), rtol=1e-6)
 
 
 def test_a_transposed_gradient_is_not_taken_for_a_plain_one():
     """PyTorch's fused Adam reads a gradient in the order of memory, whatever its strides."""
     torch = pytest.importorskip("torch")
     from benchmarks.peers.libraries import add_gradients
-    from benchmarks.peers.torch_models import adam
+    from benchmarks.peers.torch_peers import adam
 
     module = torch.nn.Linear(2, 2, bias=False)
     before = module.weight.detach().clone()
@@ -101,10 +110,10 @@ def test_a_transposed_gradient_is_not_taken_for_a_plain_one():
     assert_allclose((module.weight.detach() - before).numpy().round(6), [[-1e-3, 1e-3], [-1e-3, 1e-3]], rtol=1e-3)
 
 
-def test_orders_differ_from_the_second_meta_step_on(reference):
-    for second, first in zip(SMALL[:2], SMALL[2:], strict=True):
-        assert reference[second.name][0] == pytest.approx(reference[first.name][0], rel=1e-12)
-        assert reference[second.name][1] != pytest.approx(reference[first.name][1], rel=1e-6)
+@pytest.mark.parametrize(("second", "first"), [by_speed(*pair) for pair in zip(SMALL[:2], SMALL[2:], strict=True)])
+def test_orders_differ_from_the_second_meta_step_on(second, first):
+    assert reference(second)[0] == pytest.approx(reference(first)[0], rel=1e-12)
+    assert reference(second)[1] != pytest.approx(reference(first)[1], rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["sine-1x1", "sine-25x1"])
@@ -166,8 +175,8 @@ def test_episodes_show_different_images_of_the_class_that_a_label_stands_for(sou
 
 def test_a_problem_is_read_as_it_was_written(tmp_path):
     batches = [draw_sines(sine(2, 1), np.random.default_rng(seed)) for seed in range(3)]
-    save_problem(tmp_path / "problem.npz", {"params/a": np.arange(3.0)}, batches)
-    weights, read = load_problem(tmp_path / "problem.npz")
+    save_problem(tmp_path / "problem", {"params/a": np.arange(3.0)}, batches)
+    weights, read = load_problem(tmp_path / "problem")
     assert_allclose(weights["params/a"], np.arange(3.0))
     assert_allclose(np.array(read), np.array(batches))
 
@@ -187,13 +196,14 @@ def folder(tmp_path, monkeypatch):
 
 
 def entries(*names):
-    return {name: Entry(name, f"comparison_peers:{name}", "it", "other") for name in names}
+    return {name: Entry(name, f"tests.benchmarks.comparison_peers:{name}", "it", "other") for name in names}
 
 
 def compare(*names, machine=MACHINE, **options):
     return measure(sine(1, 1), {"a": np.ones(1)}, entries(*names), machine, repeats=2, seconds=0.01, **options)
 
 
+@pytest.mark.slow
 def test_a_peer_that_is_wrong_missing_or_fails_is_reported_and_the_rest_goes_on(folder, tmp_path):
     records = compare("right", "wrong", "nan", "missing", "raising", "crashing")
     told = {name: record["status"] for name, record in records.items()}
@@ -208,19 +218,22 @@ def test_a_peer_that_is_wrong_missing_or_fails_is_reported_and_the_rest_goes_on(
     assert len(records["right"]["meta_steps_per_second"]) == 2
     assert records["right"]["steps_a_turn"] in (64, 128)
     assert records["right"]["median"] == pytest.approx(1e4, rel=0.5)
-    results.write_results(tmp_path, {"sine-1x1": records}, entries(*records), {})
+    options = Namespace(output=tmp_path, command="", threads=1, repeats=2, seconds=0.01)
+    results.write(options, {"sine-1x1": records}, entries(*records))
     text = (tmp_path / "table.md").read_text()
     assert "\n| crashing | failed |\n" in text
     assert f"\n- crashing, sine-1x1: {told['crashing']}\n" in text
     assert json.loads((tmp_path / "results.json").read_text())["workloads"]["sine-1x1"]["peers"].keys() == told.keys()
 
 
+@pytest.mark.slow
 def test_a_peer_that_does_not_answer_is_given_up(folder):
     records = compare("right", "silent", machine=MACHINE._replace(timeout=3.0))
     assert records["silent"]["status"] == "failed: no answer in 3 s"
     assert records["right"]["status"] == "measured"
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_no_process(folder):
     def tell(doing):
         if "/" in doing:
@@ -245,6 +258,7 @@ def test_ratios_are_medians_of_the_rounds_own():
     assert results.best_rival(row, told, ("compiled",)) is None
 
 
+@pytest.mark.slow
 def test_the_command_measures_and_writes(tmp_path, capsys):
     pytest.importorskip("torch")
     chosen = ["--peers", "jax_meta", "torch", "--workloads", "sine-1x1", "--threads", "1"]

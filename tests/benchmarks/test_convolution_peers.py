@@ -1,5 +1,7 @@
 """Second-order MAML through Conv4 has the meta-gradient of PyTorch, and of plain Flax; what the speed table counts."""
 
+import json
+
 import jax
 import numpy as np
 import optax
@@ -7,9 +9,11 @@ import pytest
 from numpy.testing import assert_allclose
 
 import jax_meta
-from benchmarks.convolution import __main__ as convolution_speed
-from benchmarks.convolution.layers import measure
-from benchmarks.convolution.peers import naive_loss, naive_meta_gradient, torch_meta_gradient
+from benchmarks.convolution import __main__ as convolution
+from benchmarks.convolution import layers, results, variants
+from benchmarks.harness.jax_networks import naive_meta_gradient
+from benchmarks.harness.rounds import median_seconds
+from benchmarks.harness.workloads import conv4
 from jax_meta import Task
 
 WAYS, FILTERS, LEARNING_RATE = 3, 4, 0.1
@@ -26,41 +30,80 @@ def problem():
     return model, params, tasks
 
 
+@pytest.fixture(scope="module", params=[1, 3])
+def peers(request, problem):
+    """A number of inner steps, and the meta-gradient of PyTorch and of plain Flax."""
+    _, params, tasks = problem
+    workload = conv4(2, request.param, width=FILTERS)._replace(ways=WAYS, learning_rate=LEARNING_RATE)
+    in_torch = variants.torch_meta_gradient(workload, params, tasks)()
+    return request.param, (in_torch, jax.jit(naive_meta_gradient(workload))(params, tasks))
+
+
 @pytest.mark.parametrize("task_batch_size", [None, 1])
-@pytest.mark.parametrize("steps", [1, 3])
-def test_meta_gradient_is_that_of_pytorch_and_of_plain_flax(problem, steps, task_batch_size):
+def test_meta_gradient_is_that_of_pytorch_and_of_plain_flax(problem, peers, task_batch_size):
     model, params, tasks = problem
+    steps, theirs = peers
     learner = jax_meta.maml(jax_meta.classification(model.apply), optax.sgd(LEARNING_RATE), num_steps=steps)
     key = jax.random.key(1)
     ours, _ = jax.jit(
         lambda params, tasks: jax_meta.meta_gradient(learner, params, tasks, key, task_batch_size=task_batch_size)
     )(params, tasks)
-    peers = [
-        torch_meta_gradient(params, tasks, LEARNING_RATE, steps)(),
-        jax.jit(naive_meta_gradient(naive_loss(WAYS, FILTERS), LEARNING_RATE, steps))(params, tasks),
-    ]
-    for peer in peers:
+    for peer in theirs:
         jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-9, atol=1e-11), ours, peer)
 
 
 def test_the_flop_are_those_of_the_definition():
     """Conv4-64 on 28 x 28: 4 tasks of 75 queries and 5 support images; 20.8 and 34.6 GFLOP."""
-    layers = [2 * 9 * channels * 64 * size**2 for channels, size in ((1, 28), (64, 14), (64, 7), (64, 3))]
-    query = 2 * layers[0] + 3 * sum(layers[1:])
-    support = 4 * layers[0] + 9 * sum(layers[1:])
+    blocks = [2 * 9 * channels * 64 * size**2 for channels, size in ((1, 28), (64, 14), (64, 7), (64, 3))]
+    query = 2 * blocks[0] + 3 * sum(blocks[1:])
+    support = 4 * blocks[0] + 9 * sum(blocks[1:])
     for steps in (1, 5):
-        assert convolution_speed.model_flop(steps) == 300 * query + 20 * steps * support
-    assert round(convolution_speed.model_flop(1) / 1e9, 1) == 20.8
-    assert round(convolution_speed.model_flop(5) / 1e9, 1) == 34.6
+        assert variants.model_flop(conv4(4, steps)) == 300 * query + 20 * steps * support
+    assert round(variants.model_flop(conv4(4, 1)) / 1e9, 1) == 20.8
+    assert round(variants.model_flop(conv4(4, 5)) / 1e9, 1) == 34.6
 
 
 def test_variants_take_turns():
     order = []
     runs = {name: (lambda name=name: order.append(name)) for name in ("first", "second")}
-    seconds = convolution_speed.take_turns(runs, 2)
+    seconds = median_seconds(runs, 2)
     assert order == ["first", "second"] * 3
     assert all(value >= 0 for value in seconds.values())
 
 
 def test_every_formulation_of_a_layer_is_measured():
-    assert measure("images", 4, 2, 2, 1).keys() == {"jax.lax", "rows spread", "patches", "chosen"}
+    assert layers.measure("images", 4, 2, 2, 1).keys() == {"jax.lax", "rows spread", "patches", "chosen"}
+
+
+def test_differences_are_relative_to_the_largest_entry_of_the_first():
+    runs = {"first": lambda: {"a": np.array([4.0, 1.0]), "b": np.array([1.0])}}
+    runs["second"] = lambda: {"a": np.array([4.0, 2.0]), "b": np.array([1.1])}
+    assert variants.compare(runs) == {"first": 0.0, "second": 0.25}
+
+
+def test_a_run_writes_what_was_measured(tmp_path, monkeypatch, capsys):
+    """A meta-gradient of two numbers and one small layer stand in for the networks."""
+    runs = {name: lambda: {"weights": np.ones(2)} for name in ("ours", "theirs")}
+    monkeypatch.setattr(convolution, "make_variants", lambda workload: runs)
+    monkeypatch.setattr(variants, "MATRIX_SIZES", (8,))
+    monkeypatch.setattr(convolution, "FACES", [("small", "images")])
+    monkeypatch.setattr(layers, "FACES", [("small", "images")])
+    monkeypatch.setattr(layers, "LAYERS", {"small": (4, 2, 2)})
+    convolution.main(["--repeats", "1", "--output", str(tmp_path)])
+    told = json.loads((tmp_path / "results.json").read_text())
+    assert [(record["variant"], record["inner_steps"]) for record in told["variants"]] == [
+        (name, steps) for steps in (1, 5) for name in ("ours", "theirs")
+    ]
+    for record in told["variants"]:
+        speed = record["meta_steps_per_second"] * variants.model_flop(conv4(4, record["inner_steps"])) / 1e9
+        assert record["model_gflop_per_second"] == pytest.approx(speed, rel=1e-3)
+        share = speed / told["best_matrix_product_gflop_per_second"]
+        assert record["fraction_of_best_matrix_product"] == pytest.approx(share, rel=1e-3)
+    assert told["layers"][0]["gflop_per_second"].keys() == {"jax.lax", "rows spread", "patches", "chosen"}
+    table = (tmp_path / "table.md").read_text()
+    assert table == results.table(told)
+    assert "| small | images |" in table
+    shown = capsys.readouterr().out
+    assert table in shown
+    for part in ("compares meta-gradients: finished, 2", "measures in turn: finished, 10", "layers: finished, 1"):
+        assert part in shown

@@ -9,7 +9,7 @@ import jax_meta
 from benchmarks.growth import __main__ as growth
 from benchmarks.growth import results, scaling, split, trace
 from benchmarks.growth.scaling import Setting
-from jax_meta.outer import step_keys
+from jax_meta.meta_step import step_keys
 from jax_meta.tasks import sinusoid
 
 SMALL = Setting(tasks=2, inner_steps=1, shots=3, width=4)
@@ -72,10 +72,10 @@ CHANGES: tuple[dict[str, int], ...] = ({"tasks": 1}, {"tasks": 4}, {"tasks": 64}
 def test_a_size_is_what_fit_gets(monkeypatch):
     seen = {}
 
-    def fit(learner, outer, sample_tasks, state, *, num_steps, num_tasks):
+    def fit(learner, outer, sample_tasks, state, *, num_meta_steps, num_tasks):
         seen["tasks"] = sample_tasks(jax.random.key(0), num_tasks)
-        seen["params"], seen["steps"] = state.params, num_steps
-        return state, {"loss": jnp.zeros(num_steps)}
+        seen["params"], seen["steps"] = state.params, num_meta_steps
+        return state, {"loss": jnp.zeros(num_meta_steps)}
 
     monkeypatch.setattr(jax_meta, "fit", fit)
     program = scaling.compile_setting(Setting(tasks=5, inner_steps=2, shots=7, width=9), 8)
@@ -187,12 +187,6 @@ def test_a_loop_is_left_out_where_its_operations_are_told():
     """The second loop is one kernel; the sum runs on another thread while the product does."""
     events = [("while.2", 10.0, 5.0), ("while.1", 0.0, 9.0), ("dot.1", 1.0, 3.0), ("add.1", 3.0, 5.0)]
     assert trace.innermost(events) == [("while.2", 5.0), ("dot.1", 3.0), ("add.1", 5.0)]
-
-
-def test_records_are_rounded_and_whole_numbers_stay_whole():
-    told = growth.rounded_records({"values": [1, 1024], "fit": {"exponent": 1.2345678}, "times": [0.123456789]})
-    assert told == {"values": [1, 1024], "fit": {"exponent": 1.2346}, "times": [0.12346]}
-    assert all(isinstance(value, int) for value in told["values"])
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The image benchmarks: protocols as published, runs that resume bit for bit, results that a program can read."""
 
 import json
+from contextlib import nullcontext
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,8 @@ import optax
 import pytest
 
 import jax_meta
-from benchmarks.few_shot import command, results, training
+from benchmarks.few_shot import __main__ as few_shot
+from benchmarks.few_shot import results, training
 from benchmarks.few_shot.experiment import make_experiment, make_outer
 from benchmarks.few_shot.protocol import make_protocol
 from jax_meta.datasets import ClassImages, Splits
@@ -27,7 +29,7 @@ def synthetic(seed, classes=8, examples=16):
 
 @pytest.fixture(autouse=True)
 def small_data(monkeypatch):
-    monkeypatch.setattr(command, "load", lambda *args, **options: Splits(*map(synthetic, range(3))))
+    monkeypatch.setattr(few_shot, "load", lambda *args, **options: Splits(*map(synthetic, range(3))))
     monkeypatch.setattr(training, "VALIDATIONS", 3)
     monkeypatch.setattr(training, "PART", 2)
 
@@ -73,8 +75,69 @@ def test_the_clip_is_before_adam():
     jax.tree.map(np.testing.assert_array_equal, states[0][1], expected)
 
 
+@pytest.fixture
+def untrained(monkeypatch):
+    """Instead of training, records of six meta-steps; instead of a test, an accuracy of one half."""
+
+    def train(experiment, state, folder, settings, begin):
+        (folder / "times.jsonl").write_text('{"step": 6, "seconds": 90.0}\n')
+        return state, [{"step": step, "accuracy": 0.5, "val_accuracy": 0.25} for step in (2, 4, 6)]
+
+    accuracies = {kind: np.full((6, 11), 0.5) for kind in ("transductive", "inductive")}
+    monkeypatch.setattr(few_shot, "train", train)
+    monkeypatch.setattr(few_shot, "test", lambda experiment, params, begin: accuracies)
+
+
+def test_results_tell_what_was_measured(untrained, tmp_path, capsys):
+    few_shot.main(["omniglot", *SMALL, "--steps", "6", "--output", str(tmp_path)])
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert content["command"].startswith("python -m benchmarks.few_shot omniglot --model dense --tasks 2")
+    assert content["protocol"]["model"] == "dense"
+    assert content["seconds"]["training"] == 90.0
+    for accuracy in content["test_accuracy_after_inner_steps"].values():
+        assert accuracy == {"mean": [0.5] * 11, "half_width": [0.0] * 11, "tasks": 6}
+    table = (tmp_path / "table.md").read_text()
+    assert table == results.table(content)
+    told = capsys.readouterr().out
+    assert table in told
+    assert "| maml, maml, dense | omniglot 5-way 1-shot | 3 | 50.00 ± 0.00 | 89.7 ± 1.1 |" in table
+    assert "steps 6," in told
+    assert f"{tmp_path} holds curves.png, progress.log, results.json, table.md, times.jsonl." in told
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (KeyboardInterrupt(), 130, "stopped; the same command goes on from the newest checkpoint in {}\n"),
+        (ValueError("{} holds another run"), "{} holds another run\nThe folder is --output.", ""),
+        (FloatingPointError("NaN"), "NaN\nthe same command goes on from the newest checkpoint in {}", ""),
+    ],
+)
+def test_a_run_that_ends_early_says_what_to_do(tmp_path, monkeypatch, capsys, error, code, told):
+    def train(*inputs):
+        raise type(error)(str(error).format(tmp_path))
+
+    monkeypatch.setattr(few_shot, "train", train)
+    with pytest.raises(SystemExit) as stopped:
+        few_shot.main(["omniglot", *SMALL, "--output", str(tmp_path)])
+    assert stopped.value.code == (code.format(tmp_path) if isinstance(code, str) else code)
+    assert capsys.readouterr().out.endswith(told.format(tmp_path))
+
+
+def test_all_but_the_test_tasks_makes_a_run():
+    def settings(*words):
+        options = few_shot.parse_arguments(["omniglot", *words])
+        return few_shot.run_settings(options, few_shot.choose_protocol(options))
+
+    assert settings("--test-tasks", "7") == settings()
+    for words in ("--ways 3", "--steps 2", "--seed 1", "--augment", "--algorithm fomaml", "--tasks 5"):
+        assert settings(*words.split()) != settings()
+
+
+@pytest.mark.slow
 def test_a_run_writes_its_results(tmp_path, capsys):
-    command.main(["omniglot"], [*SMALL, "--steps", "6", "--output", str(tmp_path)])
+    few_shot.main(["omniglot", *SMALL, "--steps", "6", "--output", str(tmp_path)])
     content = json.loads((tmp_path / "results.json").read_text())
     assert content["protocol"]["model"] == "dense"
     records = jax_meta.read_records(tmp_path)
@@ -87,17 +150,22 @@ def test_a_run_writes_its_results(tmp_path, capsys):
         assert len(accuracy["mean"]) == len(accuracy["half_width"]) == 11
         assert accuracy["tasks"] == 6
     table = (tmp_path / "table.md").read_text()
-    assert table in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert table in told
+    assert "steps 6," in told
+    assert "maml on omniglot: finished, 6 in " in told
+    assert "test tasks: finished, 6 in " in told
     assert "| maml, maml, dense | omniglot 5-way 1-shot | 3 |" in table
     assert "89.7 ± 1.1" in table
     assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, capsys):
     arguments = [*SMALL, "--algorithm", "reptile", "--steps", "6", "--output"]
     finished = []
 
-    def keep(experiment, params):
+    def keep(experiment, params, begin):
         finished.append(params)
         return {kind: np.zeros((6, 51)) for kind in ("transductive", "inductive")}
 
@@ -112,33 +180,34 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, caps
 
         return validate
 
-    monkeypatch.setattr(command, "test", keep)
-    command.main(["omniglot"], [*arguments, str(tmp_path / "whole")])
+    monkeypatch.setattr(few_shot, "test", keep)
+    few_shot.main(["omniglot", *arguments, str(tmp_path / "whole")])
     with monkeypatch.context() as patch:
         patch.setattr(training, "make_validation", stop_at_the_third_part)
         with pytest.raises(SystemExit) as stopped:
-            command.main(["omniglot"], [*arguments, str(tmp_path / "parts")])
+            few_shot.main(["omniglot", *arguments, str(tmp_path / "parts")])
     assert stopped.value.code == 130
-    command.main(["omniglot"], [*arguments, str(tmp_path / "parts")])
+    few_shot.main(["omniglot", *arguments, str(tmp_path / "parts")])
     assert "goes on at meta-step 4" in capsys.readouterr().out
     jax.tree.map(np.testing.assert_array_equal, *finished)
     whole, parts = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "parts"))
     assert whole == parts
 
 
+@pytest.mark.slow
 def test_another_run_in_the_same_folder_is_refused(tmp_path):
     arguments = [*SMALL, "--steps", "2", "--output", str(tmp_path)]
-    command.main(["omniglot"], arguments)
+    few_shot.main(["omniglot", *arguments])
     before = (tmp_path / "metrics.jsonl").read_bytes()
     with pytest.raises(SystemExit, match=r"holds another run: .*settings\.protocol\.ways is 5 there and 3 here"):
-        command.main(["omniglot"], [*arguments, "--ways", "3"])
+        few_shot.main(["omniglot", *arguments, "--ways", "3"])
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
 def test_missing_data_is_an_error_with_a_remedy(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(SystemExit, match=r"images_background.zip.*\nThe folder is --data, and --download"):
-        command.main(["omniglot"], ["--data", str(tmp_path), "--output", str(tmp_path / "results")])
+        few_shot.main(["omniglot", "--data", str(tmp_path), "--output", str(tmp_path / "results")])
 
 
 @pytest.mark.parametrize("algorithm", ["maml", "fomaml", "reptile", "transfer"])
@@ -150,9 +219,88 @@ def test_every_algorithm_gets_its_tasks(algorithm):
     assert experiment.learner.init(experiment.params) is experiment.params
 
 
+def content(algorithm="maml", name="maml", **changes):
+    """What results.json holds of a run whose accuracy is one half."""
+    protocol = make_protocol("omniglot", name, algorithm=algorithm, ways=5, shots=1)._replace(**changes)
+    accuracies = results.describe(np.full((4, 51), 0.5))
+    return {
+        "algorithm": algorithm,
+        "protocol": protocol._asdict(),
+        "seconds": {"training": 90.0, "test": 3.0},
+        "test_accuracy_after_inner_steps": dict.fromkeys(("transductive", "inductive"), accuracies),
+    }
+
+
 def test_published_figures_stand_beside_the_step_they_are_of():
-    protocol = make_protocol("omniglot", "reptile", algorithm="reptile", ways=5, shots=1)
-    accuracies = {kind: np.full((4, 51), 0.5) for kind in ("transductive", "inductive")}
-    lines = results.table(protocol, "reptile", accuracies).splitlines()
+    lines = results.table(content("reptile", "reptile")).splitlines()
     assert [line.count("97.68") for line in lines] == [0] * (len(lines) - 1) + [1]
     assert "95.39" in lines[-1]
+    assert "Cut" not in lines[0]
+    assert "| Published |" in lines[2]
+
+
+def test_a_run_that_was_cut_says_so_beside_the_published_figures():
+    told, _, header, *_ = results.table(content(steps=20)).splitlines()
+    assert told == (
+        "Trained for 20 meta-steps of 32 tasks, in 1.5 min. Cut: the protocol has 60,000 meta-steps of 32 tasks. "
+        "The papers' full budget is 60,000 meta-steps of 32 tasks."
+    )
+    assert header.count("| Published, of whole runs |") == 2
+    told, *_ = results.table(content("reptile", "cpu")).splitlines()
+    assert told == (
+        "Trained for 9,000 meta-steps of 5 tasks, in 1.5 min. The papers' full budget is 100,000 meta-steps of 5 tasks."
+    )
+
+
+@pytest.mark.parametrize("steps", [1, 20])
+def test_the_curves_of_a_short_run_can_be_seen(steps):
+    records = [{"step": step, "accuracy": 0.5, "val_accuracy": 0.25} for step in range(1, steps + 1)]
+    left, right = results.draw(content(), records).axes
+    assert [list(line.get_ydata()) for line in left.lines] == [[50] * steps, [25] * steps]
+    assert {line.get_marker() for line in left.lines} == ({"o"} if steps == 1 else {""})
+    assert [len(line.get_xdata()) for line in right.lines] == [51, 51]
+
+
+def test_curves_are_drawn_where_nothing_finite_was_recorded():
+    left, _ = results.draw(content(), [{"step": 1, "accuracy": None}]).axes
+    assert not left.lines
+
+
+@pytest.mark.parametrize("steps", [1, 3, 20, 60])
+def test_short_runs_are_validated_more_than_once(steps, monkeypatch):
+    """With the part and validations of a real run: every so many meta-steps, at most 50 a call."""
+    monkeypatch.undo()
+    seen = {}
+    monkeypatch.setattr(jax_meta, "train", lambda *args, **options: seen.update(options))
+    monkeypatch.setattr(training, "make_validation", lambda experiment: None)
+    experiment = make_experiment(
+        make_protocol("omniglot", "maml", algorithm="maml", ways=5, shots=1)._replace(model="dense", steps=steps),
+        "maml",
+        Splits(*map(synthetic, range(3))),
+        jax.random.key(0),
+    )
+    training.train(experiment, None, None, {}, lambda name, total: nullcontext(lambda *told: None))
+    assert seen["validate_every"] == max(1, min(50, steps // 4))
+    assert seen["validate_every"] % seen["record_every"] == 0
+    assert seen["num_meta_steps"] == steps
+
+
+def test_help_tells_the_full_budget(capsys):
+    with pytest.raises(SystemExit):
+        few_shot.main(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "The papers' full budget is 60,000 meta-steps of MAML and 100,000 of Reptile" in told
+    assert make_protocol("omniglot", "maml", algorithm="maml", ways=5, shots=1).steps == 60_000
+    assert make_protocol("omniglot", "reptile", algorithm="reptile", ways=5, shots=1).steps == 100_000
+    assert "about 3.5 and 2.5 hours on Omniglot" in told
+
+
+def test_the_dataset_is_the_first_argument_and_a_split_is_omniglot_s(capsys):
+    options = few_shot.parse_arguments(["fc100", "--shots", "5"])
+    protocol = few_shot.choose_protocol(options)
+    assert (protocol.dataset, protocol.split, protocol.shots, protocol.steps) == ("fc100", "fc100", 5, 60_000)
+    assert few_shot.choose_protocol(few_shot.parse_arguments(["omniglot", "--split", "vinyals"])).split == "vinyals"
+    for wrong in (["cifar_fs", "--split", "maml"], ["mnist"], []):
+        with pytest.raises(SystemExit, match="2"):
+            few_shot.main(wrong)
+    assert "--split is of omniglot; cifar_fs has one split" in capsys.readouterr().err

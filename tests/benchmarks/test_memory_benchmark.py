@@ -1,6 +1,7 @@
 """The memory benchmark: what it measures is what was allocated, and what is wrong, missing or fails is found out."""
 
 import json
+from argparse import Namespace
 
 import jax
 import jax.numpy as jnp
@@ -9,23 +10,25 @@ import pytest
 from numpy.testing import assert_allclose
 
 import jax_meta
+from benchmarks.harness import jax_networks
+from benchmarks.harness.processes import Machine
+from benchmarks.harness.workloads import conv4, load_problem
 from benchmarks.memory import __main__ as memory
-from benchmarks.memory import in_jax, resident
+from benchmarks.memory import in_jax
+from benchmarks.memory import program as measured
 from benchmarks.memory.measure import measure, measure_compiled
 from benchmarks.memory.results import leanest, tables, times_of_default
 from benchmarks.memory.variants import VARIANTS, Variant, perceptron
 from benchmarks.peers.peer import Entry
-from benchmarks.peers.processes import Machine
-from benchmarks.peers.workloads import conv4, load_problem
 from tests.benchmarks import memory_programs
 
 MACHINE = Machine("cpu", 1, 60.0)
 TINY = conv4(2, 2, width=3, size=16, queries=2)
-linux = pytest.mark.skipif(not resident.STATUS.exists(), reason="needs /proc")
+linux = pytest.mark.skipif(not measured.STATUS.exists(), reason="needs /proc")
 
 
 def program(name, kind="other", **options):
-    return Variant(Entry(name, f"memory_programs:{name}", "it", kind), options)
+    return Variant(Entry(name, f"tests.benchmarks.memory_programs:{name}", "it", kind), options)
 
 
 def run(folder, machine=MACHINE, repeats=1, seconds=10.0, **variants):
@@ -38,6 +41,7 @@ def problem(tmp_path_factory):
 
 
 @linux
+@pytest.mark.slow
 def test_what_is_allocated_is_measured_where_it_is_allocated(tmp_path):
     told = run(tmp_path, program=program("known", building=200, running=100))["program"]
     assert told["status"] == "measured"
@@ -51,6 +55,7 @@ def test_what_is_allocated_is_measured_where_it_is_allocated(tmp_path):
 
 
 @linux
+@pytest.mark.slow
 def test_the_peak_of_a_run_and_not_what_its_parent_holds(tmp_path):
     held = memory_programs.allocate(400)
     told = run(tmp_path, program=program("known", running=200))["program"]
@@ -61,12 +66,13 @@ def test_the_peak_of_a_run_and_not_what_its_parent_holds(tmp_path):
 
 
 def test_resident_memory_of_this_process():
-    before = resident.resident()
+    before = measured.resident()
     held = memory_programs.allocate(50)
-    assert resident.resident() - before > 49 * (len(held) > 0)
-    assert resident.peak() >= resident.resident() - 1
+    assert measured.resident() - before > 49 * (len(held) > 0)
+    assert measured.peak() >= measured.resident() - 1
 
 
+@pytest.mark.slow
 def test_a_wrong_gradient_is_found_out(tmp_path):
     told = run(
         tmp_path,
@@ -84,6 +90,7 @@ def test_a_wrong_gradient_is_found_out(tmp_path):
     assert told["misnamed"]["status"] == "disagrees: its meta-gradient differs by inf of its norm"
 
 
+@pytest.mark.slow
 def test_a_failure_ends_one_variant_and_the_rest_goes_on(tmp_path):
     failing = {name: program(name) for name in ("missing", "out_of_memory", "killed", "silent")}
     told = run(tmp_path, machine=MACHINE._replace(timeout=3.0), **failing, right=program("known"))
@@ -96,6 +103,7 @@ def test_a_failure_ends_one_variant_and_the_rest_goes_on(tmp_path):
     assert not any("peak_mib" in told[name] for name in failing)
 
 
+@pytest.mark.slow
 def test_turns_are_repeated_until_their_time_is_up(tmp_path):
     quick, slow = program("known", pause=0.001), program("known", pause=0.2)
     told = run(tmp_path, repeats=4, seconds=0.3, quick=quick, slow=slow)
@@ -104,6 +112,7 @@ def test_turns_are_repeated_until_their_time_is_up(tmp_path):
     assert 0.2 < told["slow"]["seconds"] < 0.3
 
 
+@pytest.mark.slow
 def test_a_size_that_fails_leaves_the_others(tmp_path):
     sizes = [{"workload": {"num_tasks": tasks, "width": 4}, "problem": ""} for tasks in (1, 3, 2)]
     records = measure_compiled({"it": program("width_in_mib")}, sizes, MACHINE, tmp_path)["it"]
@@ -115,8 +124,8 @@ def test_a_size_that_fails_leaves_the_others(tmp_path):
 def by_definition(problem):
     """The mean over tasks of ∇θ L(θ - α ∇L(θ) ..., query), in float64."""
     weights, batches = load_problem(problem["problem"])
-    params = jax.tree.map(lambda leaf: leaf.astype(float), in_jax.to_params(weights))
-    loss_fn = jax_meta.classification(in_jax.model(TINY).apply)
+    params = jax.tree.map(lambda leaf: leaf.astype(float), jax_networks.to_params(weights))
+    loss_fn = jax_meta.classification(jax_networks.model(TINY).apply)
 
     def query_loss(params, support, query):
         adapted = params
@@ -143,6 +152,7 @@ def assert_is_gradient(gradient, expected):
 
 
 @pytest.mark.parametrize("name", ["mixed-blocks", "naive"])
+@pytest.mark.slow
 def test_programs_in_jax_compute_the_meta_gradient(name, problem, by_definition):
     make = in_jax.naive if name == "naive" else in_jax.ours
     built = make(**problem, **VARIANTS[name].options)()
@@ -150,6 +160,7 @@ def test_programs_in_jax_compute_the_meta_gradient(name, problem, by_definition)
     assert built.temporary_bytes > 2 * 16 * 16 * 3 * 4
 
 
+@pytest.mark.slow
 def test_pytorch_computes_the_meta_gradient_without_jax(problem, by_definition, tmp_path):
     pytest.importorskip("torch")
     alone = Variant(Entry("torch", "tests.benchmarks.memory_programs:torch_alone", "torch", "eager"), {"name": "torch"})
@@ -197,6 +208,7 @@ def test_what_is_read_off_the_tables():
     assert "- PyTorch, loop over tasks, 100 inner steps: failed: exit code -9" in text
 
 
+@pytest.mark.slow
 def test_a_run_writes_what_it_measured(tmp_path):
     variants = {
         "none": program("width_in_mib", "ours", task_batch_size=1),
@@ -205,7 +217,7 @@ def test_a_run_writes_what_it_measured(tmp_path):
     }
     tiny = {"layers": 2, "width": 8, "examples": 4, "inner_steps": 2}
     plan = memory.Plan(TINY, (1, 20), (1, 2, 4), (3, 4), tiny, 1, 1.0)
-    memory.run(plan, variants, MACHINE, tmp_path)
+    memory.run(plan, variants, MACHINE, Namespace(output=tmp_path, command=""))
     told = json.loads((tmp_path / "results.json").read_text())
     assert told["by_inner_steps"]["20"]["none"]["temporary_mib"] == 6
     assert told["by_inner_steps"]["20"]["torch"]["status"].startswith("failed: exit code -9")

@@ -11,15 +11,15 @@ import pytest
 from numpy.testing import assert_allclose
 
 import jax_meta
-from benchmarks.convolution import __main__ as convolution_speed
-from benchmarks.peers.processes import PeerError
+from benchmarks.convolution import variants as convolution
+from benchmarks.harness.processes import WorkerError
+from benchmarks.harness.workloads import conv4
 from benchmarks.scaling import __main__ as scaling
-from benchmarks.scaling import measure, processes
-from benchmarks.scaling.collectives import collective_bytes
+from benchmarks.scaling import measure
 from benchmarks.scaling.measure import Load, measure_batches, measure_groups, powers_of_four, turns
 from benchmarks.scaling.networks import NETWORKS, flop_per_task, forward_flop, reduced_bytes, shapes
 from benchmarks.scaling.paper import Machine, Work, efficiency, most_devices, reduction_seconds, step_seconds
-from benchmarks.scaling.training import Program
+from benchmarks.scaling.training import Program, collective_bytes
 
 FREE = Machine(1e9, 1e99, 0.0)
 TINY_BYTES = 4 * (1 * 4 + 4 + 4 * 4 + 4 + 4 * 1 + 1 + 1)
@@ -58,7 +58,7 @@ def test_the_number_of_devices_at_half_is_where_reducing_takes_as_long_as_comput
 def test_flop_of_conv4_are_those_of_the_benchmark_of_convolutions(steps):
     head = 2 * 64 * 5 * (3 * 75 + 9 * steps * 5)
     task = flop_per_task(NETWORKS["conv4"], steps)
-    assert_allclose(task - head, convolution_speed.model_flop(steps) / convolution_speed.TASKS)
+    assert_allclose(task - head, convolution.model_flop(conv4(4, steps)) / 4)
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
@@ -94,14 +94,15 @@ def test_collectives_are_read_from_a_program():
     assert collective_bytes(text) == {"all-reduce": 48 + 40 + 8 + 8, "collective-permute": 20}
 
 
+@pytest.mark.slow
 def test_a_mesh_all_reduces_once_a_step_in_one_process_and_in_two(tmp_path):
     for shape in ((1, 2), (2, 1)):
-        with processes.start_group(*shape, tmp_path) as group:
-            told = processes.ask_all(group, do="build", workload="tiny", tasks=4)
+        with measure.start_group(*shape, tmp_path) as group:
+            told = measure.ask_all(group, "build", workload="tiny", tasks=4)
             assert told["collective_bytes"] == {"all-reduce": TINY_BYTES}
-            assert processes.ask_all(group, do="run", workload="tiny", tasks=4, calls=2)["seconds"] > 0
-            with pytest.raises(PeerError, match="failed: KeyError: 'unknown'"):
-                processes.ask_all(group, do="build", workload="unknown", tasks=4)
+            assert measure.ask_all(group, "run", workload="tiny", tasks=4, calls=2)["seconds"] > 0
+            with pytest.raises(WorkerError, match="failed: KeyError: 'unknown'"):
+                measure.ask_all(group, "build", workload="unknown", tasks=4)
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def pretended(monkeypatch):
         started.append((count, devices))
         yield count * devices
 
-    def ask_all(group, *, do, workload, tasks, calls=1):
+    def ask_all(group, do, *, workload, tasks, calls=1):
         seconds = 4 * calls * (1e-3 * -(-tasks // group) + 2e-3 * (group - 1))
         if do == "run":
             return {"seconds": seconds}

@@ -11,7 +11,7 @@ import pytest
 
 import jax_meta
 from benchmarks.sweep import __main__ as sweep
-from benchmarks.sweep import networks, results, throughput
+from benchmarks.sweep import networks, results
 from jax_meta.tasks import sinusoid
 
 SAMPLE = sinusoid.sample_tasks
@@ -101,13 +101,12 @@ def test_networks_of_a_seed_start_alike_and_differ_between_seeds(trained):
     assert (losses[0, :, :, 0] != losses[1, :, :, 0]).all()
 
 
-def test_each_network_is_evaluated_with_its_own_step_size(grid, trained, monkeypatch):
-    monkeypatch.setattr(sweep, "TEST_TASKS", 7)
+def test_each_network_is_evaluated_with_its_own_step_size(grid, trained):
     params, _ = trained
     step_sizes = grid.step_sizes
-    errors = sweep.evaluate_grid(params, grid)
+    errors = networks.evaluate_grid(params, grid, test_tasks=7)
     assert errors.shape == (SEEDS, 2, 3, networks.LAST_STEP + 1)
-    tasks = sinusoid.sample_tasks(jax.random.split(jax.random.key(networks.TEST_KEY))[0], sweep.TEST_TASKS)
+    tasks = sinusoid.sample_tasks(jax.random.split(jax.random.key(networks.TEST_KEY))[0], 7)
 
     def query_error(params, task):
         return networks.LOSS_FN(params, task.query, None)[0]
@@ -152,14 +151,15 @@ def test_bands_are_those_of_estimate_and_a_diverged_seed_leaves_a_gap():
 def test_rounding_is_told_from_a_real_difference():
     one_by_one = [np.linspace(1, 2, 20), np.linspace(3, 4, 20)]
     together = np.stack(one_by_one).reshape(1, 2, 20)
-    assert throughput.largest_difference(together, one_by_one) == 0
+    assert networks.largest_difference(together, one_by_one) == 0
     shifted = together + np.array([0.0, 0.4])[None, :, None]
-    most = max(one_by_one[1][: throughput.COMPARED_STEPS])
-    assert throughput.largest_difference(shifted, one_by_one) == pytest.approx(0.4 / most)
+    most = max(one_by_one[1][: networks.COMPARED_STEPS])
+    assert networks.largest_difference(shifted, one_by_one) == pytest.approx(0.4 / most)
     shifted[0, 0, 0] = np.nan
-    assert np.isnan(throughput.largest_difference(shifted, one_by_one))
+    assert np.isnan(networks.largest_difference(shifted, one_by_one))
 
 
+@pytest.mark.slow
 def test_a_small_sweep_writes_what_networks_trained_alone_give(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sweep, "TEST_TASKS", 5)
     monkeypatch.setattr(sweep, "NUM_TASKS", TASKS)
@@ -175,7 +175,10 @@ def test_a_small_sweep_writes_what_networks_trained_alone_give(tmp_path, monkeyp
     params = [train_one(key, *rates)[0] for key in jax.random.split(jax.random.key(0))]
     errors = [evaluate_one(each, rates[1]) for each in params]
     np.testing.assert_allclose(told["settings"][1]["seed_means"], errors, rtol=1e-4)
-    assert (tmp_path / "table.md").read_text() in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert (tmp_path / "table.md").read_text() in shown
+    assert "4 networks at once, and in turn: finished, 7 in " in shown
+    assert "4 networks, 6 meta-steps: finished, 3 in " in shown
     assert (tmp_path / "sweep.png").stat().st_size > 1_000
 
 

@@ -1,7 +1,7 @@
 """Every learner has every property that a user of its three functions counts on."""
 
 import inspect
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,18 @@ import optax
 import pytest
 
 import jax_meta
-from jax_meta.outer import step_keys
-from tests.learners import LEARNERS, NUM_STEPS, STEP_SIZE, assert_close, assert_equal, first_task, quadratics, sines
+from jax_meta.meta_step import step_keys
+from tests.learners import (
+    LEARNERS,
+    NUM_STEPS,
+    STEP_SIZE,
+    assert_close,
+    assert_equal,
+    first_task,
+    outer_for,
+    quadratics,
+    sines,
+)
 
 KEY = jax.random.key(7)
 OUTER = optax.sgd(0.01, momentum=0.9)
@@ -57,12 +67,17 @@ def compiled(learner, meta_params):
     return jax.jit(partial(jax_meta.meta_gradient, learner))(meta_params, TASKS, KEY)
 
 
+@cache
+def outer(learner):
+    return outer_for(learner, PROBLEM.params, OUTER)
+
+
 def start(learner, key=KEY):
-    return jax_meta.init(learner, OUTER, PROBLEM.params, key)
+    return jax_meta.init(learner, outer(learner), PROBLEM.params, key)
 
 
 def fit(learner, state, num_steps=4):
-    return jax_meta.fit(learner, OUTER, PROBLEM.sample_tasks, state, num_meta_steps=num_steps, num_tasks=2)
+    return jax_meta.fit(learner, outer(learner), PROBLEM.sample_tasks, state, num_meta_steps=num_steps, num_tasks=2)
 
 
 def test_every_learner_is_listed():
@@ -173,7 +188,7 @@ def test_fit_in_two_parts_equals_fit_in_one(learner):
 
 
 def test_fit_equals_a_loop_of_train_steps(learner):
-    step = jax.jit(partial(jax_meta.train_step, learner, OUTER))
+    step = jax.jit(partial(jax_meta.train_step, learner, outer(learner)))
     state = start(learner)
     for _ in range(4):
         sample_key, _ = step_keys(KEY, state.step)

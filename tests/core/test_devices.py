@@ -41,6 +41,7 @@ def test_training_is_the_same_on_any_number_of_devices(report, num_tasks, device
         "reptile",
         "carried reptile",
         "meta_gradient",
+        "outside jit",
         "fit_tasks, 8 tasks",
         "fit_tasks, 5 tasks",
     ],

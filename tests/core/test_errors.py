@@ -18,6 +18,10 @@ TASKS = SINES.sample_tasks(KEY, 3)
 INPUTS, TARGETS = TASKS.support
 
 
+def permuted(key, tasks):
+    return jax.tree.map(lambda leaf: leaf[jax.random.permutation(key, 3)], tasks)
+
+
 def start(learner=LEARNER):
     return jax_meta.init(learner, OUTER, SINES.params, KEY)
 
@@ -89,7 +93,9 @@ def test_predictions_that_would_broadcast_against_their_targets():
     with pytest.raises(ValueError, match=r"predictions \(6, 1\) and targets \(6,\).*Reshape the targets to \(6, 1\)"):
         jax_meta.meta_gradient(jax_meta.transfer(SINES.loss_fn, OUTER, num_steps=0), SINES.params, mixed, KEY)
     with pytest.raises(ValueError, match=r"predictions \(5, 1\) and targets \(5,\)"):
-        jax_meta.fit(LEARNER, OUTER, lambda key, num_tasks: mixed, start(), num_meta_steps=1)
+        jax_meta.fit(
+            LEARNER, OUTER, lambda key, num_tasks: permuted(key, mixed), start(), num_meta_steps=1, num_tasks=3
+        )
 
 
 @pytest.mark.parametrize("labels", [jnp.zeros((4, 1), int), jnp.zeros(4), jax.nn.one_hot(jnp.arange(4), 3)])

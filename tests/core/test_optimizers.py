@@ -22,6 +22,8 @@ PARAMS = {
     "output": jnp.ones((4, 1), jnp.float32),
 }
 """Four units a layer, of which the first is off for every input, in the single precision that people train in."""
+ALL_OFF = PARAMS | {"hidden": jnp.array([[0.0] * 4, [-10.0] * 4], jnp.float32)}
+"""No unit is on, so that the support gradient is zero."""
 
 
 @jax_meta.regression
@@ -40,13 +42,10 @@ FINITE = {
     "lion": optax.lion(0.01),
     "adabelief": optax.adabelief(0.01),
     "yogi": optax.yogi(0.01),
-    "polyak": optax.polyak_sgd(0.01),
     "adam, eps_root": optax.adam(0.01, eps_root=1e-8),
     "adamw, eps_root": optax.adamw(0.01, eps_root=1e-8),
     "schedule and clipping": optax.chain(optax.clip(0.5), optax.sgd(optax.linear_schedule(0.1, 0.0, 5))),
-    "schedule and clipping of the norm, adam": optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adam(optax.exponential_decay(0.01, 1, 0.5), eps_root=1e-8)
-    ),
+    "schedule, adam, eps_root": optax.adam(optax.exponential_decay(0.01, 1, 0.5), eps_root=1e-8),
 }
 NOT_FINITE = {
     "adam": optax.adam(0.01),
@@ -57,6 +56,10 @@ NOT_FINITE = {
     "radam": optax.radam(0.01),
     "adafactor": optax.adafactor(0.01),
     "clipping by the norm of a unit": optax.chain(optax.adaptive_grad_clip(0.1), optax.sgd(0.01)),
+    "clipping by the norm of all": optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.01, eps_root=1e-8)),
+    "polyak": optax.polyak_sgd(0.01),
+    "lars": optax.lars(0.01),
+    "novograd": optax.novograd(0.01),
 }
 OPTIMIZERS = FINITE | NOT_FINITE
 
@@ -72,7 +75,8 @@ def gradients(optimizer, num_steps=NUM_STEPS):
 
     @jax.jit
     def compute(params):
-        return jax.grad(query_loss)(params), [learner.gradient(params, TASK, KEY)[0] for learner in first_order]
+        second_order = [jax.grad(query_loss)(start) for start in (params, ALL_OFF)]
+        return second_order, [learner.gradient(params, TASK, KEY)[0] for learner in first_order]
 
     return compute(PARAMS)
 
@@ -81,9 +85,9 @@ def is_finite(tree):
     return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(tree))
 
 
-def is_accepted(optimizer, num_steps=NUM_STEPS):
+def is_accepted(optimizer, num_steps=NUM_STEPS, params=PARAMS):
     try:
-        check_second_derivative(optimizer, PARAMS, num_steps=num_steps)
+        check_second_derivative(optimizer, params, num_steps=num_steps)
     except ValueError as error:
         assert "Give it a positive eps_root" in str(error)  # noqa: PT017 - the remedy is part of the verdict
         return False
@@ -118,6 +122,36 @@ def test_second_order_learners_refuse_adam_before_they_run(learner):
     learner = learner(loss_fn, optax.adam(0.01), num_steps=NUM_STEPS, **options)
     with pytest.raises(ValueError, match="Give it a positive eps_root"):
         jax.eval_shape(learner.gradient, PARAMS, TASK, KEY)
+
+
+SCALARS = {"scale": jnp.ones(()), "offset": jnp.ones((1,))}
+HUGE = {"kernel": jax.ShapeDtypeStruct((10**6, 10**6), jnp.float32)}
+
+
+@pytest.mark.parametrize("params", [SCALARS, HUGE], ids=["of size one", "too many to try"])
+def test_parameters_of_any_size_are_tried(params):
+    """Where each is one number, none had a zero gradient; where there are many, few of them tell."""
+    assert is_accepted(optax.sgd(0.1), params=params)
+    assert not is_accepted(optax.adam(0.1), params=params)
+
+
+def test_what_a_dtype_holds_is_tried_in_it():
+    """Steps of sgd(5) on a quadratic leave float16, which says nothing about zeros; 1e-8 is 0 there, which does."""
+    half = optax.tree.cast(PARAMS, jnp.float16)
+    assert is_accepted(optax.sgd(5.0), 8, half)
+    assert is_accepted(optax.adam(0.01, eps_root=1e-4), params=half)
+    assert not is_accepted(optax.adam(0.01, eps_root=1e-8), params=half)
+
+
+def test_an_optimizer_that_holds_an_array_a_parameter_is_tried_on_their_shapes():
+    sizes = {name: 0.1 * jnp.arange(1.0, leaf.size + 1).reshape(leaf.shape) for name, leaf in PARAMS.items()}
+    assert is_accepted(optax.stateless(lambda gradient, _: optax.tree.mul(sizes, gradient)))
+    assert not is_accepted(optax.chain(optax.adam(0.1), optax.stateless(lambda g, _: optax.tree.mul(sizes, g))))
+
+
+def test_an_optimizer_that_cannot_be_differentiated_is_refused():
+    with pytest.raises(ValueError, match=r"cannot be differentiated.*jax_meta\.fomaml or jax_meta\.reptile"):
+        check_second_derivative(optax.lbfgs(), PARAMS, num_steps=1)
 
 
 def test_reptile_with_a_line_search_reaches_the_minimum():

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.scaling.processes import free_port
+from benchmarks.harness.processes import free_port
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 COUNTS = (1, 2, 4)

@@ -11,6 +11,8 @@ from PIL import Image
 
 from jax_meta.datasets.cifar100 import load_cifar100
 
+pytestmark = pytest.mark.slow
+
 MEANS = [0.5070751592371323, 0.486548873314951, 0.4409178433670343]
 """Of the 50,000 training images, as published."""
 

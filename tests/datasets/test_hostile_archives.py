@@ -139,6 +139,14 @@ NPZ = {
     "negative claim": ([("images.npy", npy_header((-1, 6, 6, 3)))], r"0 bytes for an array"),
     "wrapped claim": ([("images.npy", npy_header((1 << 32, 1 << 32)))], r"0 bytes for an array"),
     "element of gigabytes": ([("images.npy", npy_header((1,), f"|S{1 << 30}"))], r"0 bytes for an array"),
+    "labels without a byte": (
+        [("images.npy", npy_header((10**9, 1, 1, 0))), ("labels.npy", npy_header((10**9,), "|S0"))],
+        r"images\.npy .* \[1000000000, 1, 1, 0\], which take no room",
+    ),
+    "labels of no size": (
+        [("images.npy", npy_header((1, 1, 1, 3)) + b"abc"), ("labels.npy", npy_header((10**9,), "<U0"))],
+        r"labels\.npy .* <U0 \[1000000000\], which take no room",
+    ),
     "other version": ([("images.npy", b"\x93NUMPY\x03\x00")], r"version \(3, 0\)"),
     "nested header": ([("images.npy", b"\x93NUMPY\x01\x00\xac\x26" + b"(" * 9900)], r"no npz file"),
     "no array": ([("images", b"text"), ("labels", b"text")], r"images is not a file in the archive"),

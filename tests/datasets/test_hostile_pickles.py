@@ -51,6 +51,7 @@ HOSTILE = {
         r"0 bytes for an array",
     ),
     "product without end": (RECONSTRUCT + state(raw(b""), b"(" + number(7) * 100 + b"t") + b".", r"0 bytes for an arr"),
+    "elements of no size": (RECONSTRUCT + state(raw(b""), number(10**9) + b"\x85", "S0") + b".", r"dtype 'S0' are not"),
     "negative side": (RECONSTRUCT + state(raw(b""), number(-1) + b"\x85") + b".", r"0 bytes for an array"),
     "view of an array": (b"(" + ARRAY + b"q\0" + BUFFER + b"h\0" + dtype() + THREE + text("C") + b"tRt.", r"not bytes"),
     "array filled twice": (ARRAY + state(raw(b""), number(0) + b"\x85") + b".", r"filled twice"),

@@ -9,6 +9,8 @@ import pytest
 
 from jax_meta.datasets.omniglot import load_omniglot
 
+pytestmark = pytest.mark.slow
+
 BACKGROUND = {"Latin", "Greek", "Tifinagh", "Futurama", "N_Ko"}
 EVALUATION = {"Gurmukhi", "Mongolian", "Tibetan", "ULOG"}
 

@@ -1,6 +1,7 @@
 """TensorBoard's files hold the records, each step once, and a plot is drawn from either."""
 
 import builtins
+import sys
 
 import pytest
 
@@ -86,6 +87,24 @@ def test_of_many_points_the_means_of_parts_are_drawn_over_them():
     thin, thick = axes.get_lines()
     assert len(thin.get_xdata()) == 1000
     assert set(thick.get_ydata()) == {0.5}
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training, means of 50 parts"]
+
+
+@pytest.mark.parametrize(("parts", "count"), [(0, 1), (10, 2), (11, 1)])
+def test_how_many_parts_can_be_chosen(parts, count):
+    (axes,) = draw({"run": [{"step": step, "loss": float(step)} for step in range(20)]}, parts=parts).axes
+    assert len(axes.get_lines()) == count
+    assert [len(line.get_xdata()) for line in axes.get_lines()][-1] == (20 if count == 1 else parts)
+
+
+def test_the_command_says_what_it_draws(run, tmp_path, capsys):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["plot", "--help"])
+    assert "the means of 50 equal parts; --parts changes it" in " ".join(capsys.readouterr().out.split())
+    main(["plot", str(run), "--output", str(tmp_path / "plot.png"), "--parts", "0"])
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["plot", str(run), "--parts", "-1"])
+    assert "must be an integer of 0 or more, got '-1'" in capsys.readouterr().err
 
 
 def test_two_runs_of_one_name_are_told_apart(tmp_path):
@@ -98,7 +117,14 @@ def test_two_runs_of_one_name_are_told_apart(tmp_path):
     assert [line.get_label() for line in axes.get_lines()] == ["a, training", "b, training"]
 
 
-@pytest.mark.parametrize(("place", "message"), [("nothing", "there is no"), ("", "has no records yet")])
-def test_a_plot_of_nothing_names_the_remedy(tmp_path, place, message):
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("nothing", "there is no"),
+        ("", "has no records yet: neither metrics.jsonl nor event files. Give the folder of a run"),
+    ],
+)
+def test_a_plot_of_nothing_names_the_remedy(tmp_path, place, message, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX.proto.event_pb2", None)  # and not the extra, which is not missing
     with pytest.raises(SystemExit, match=message):
         main(["plot", str(tmp_path / place)])

@@ -139,7 +139,7 @@ def test_another_version_is_told_and_goes_on(run, capsys):
 HOLD = """
 import sys, time
 from pathlib import Path
-from jax_meta.runs.folder import locked
+from jax_meta.runs.lock import locked
 with locked(Path(sys.argv[1])):
     print("holds", flush=True)
     time.sleep(100)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import jax_meta
-from tests.runs.training import bits, first_state
+from tests.runs.training import bits, first_state, train
 
 ROOT = Path(__file__).parents[2]
 KILLS = 20
@@ -27,6 +27,7 @@ def environment(tmp_path_factory):
         "PYTHONPATH": str(ROOT),
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # as here, so that the bits are those of this process
     }
 
 
@@ -42,11 +43,11 @@ def finish(folder, environment):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, environment):
-    """A run that was never stopped, and the seconds that its training took."""
+def whole(tmp_path_factory):
+    """The folder of a run that was never stopped."""
     folder = tmp_path_factory.mktemp("whole")
-    finish(folder, environment)
-    return folder, jax_meta.read_records(folder / "times.jsonl")[-1]["seconds"]
+    train(folder, num_meta_steps=200)
+    return folder
 
 
 def same(folder, whole):
@@ -64,6 +65,7 @@ def wait_for_step(process, step):
     raise AssertionError(process.stderr.read())
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_twenty_random_moments_ends_as_one_that_was_not(tmp_path, environment, whole):
     """It saves after every part of two meta-steps, so that most kills meet a save in the background."""
     moments = random.Random(os.environ.get("PYTEST_SEED", "moments"))
@@ -80,9 +82,10 @@ def test_a_run_killed_at_twenty_random_moments_ends_as_one_that_was_not(tmp_path
     assert reached == sorted(reached)  # nothing that was saved is lost
     assert len(set(reached)) > KILLS / 2  # and most of what is done between two kills is kept
     finish(tmp_path, environment)
-    same(tmp_path, whole[0])
+    same(tmp_path, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_first_and_then_does_what_it_does(tmp_path, environment, whole, number):
     process = start(tmp_path, environment | {"TRAIN_STEPS": "100000"})
@@ -96,7 +99,32 @@ def test_a_signal_saves_first_and_then_does_what_it_does(tmp_path, environment, 
     assert jax_meta.read_records(tmp_path)[-1]["step"] == saved
     if saved <= 200:
         finish(tmp_path, environment)
-        same(tmp_path, whole[0])
+        same(tmp_path, whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_within_a_part_waits_for_its_save(tmp_path, whole, number):
+    """Like the test above, without a process of its own: here the signal raises an error."""
+
+    def interrupt(number, frame):
+        raise InterruptedError(number)
+
+    def report(progress):
+        if progress.step == 6:
+            signal.raise_signal(number)
+
+    before = signal.signal(number, interrupt)
+    try:
+        with pytest.raises(InterruptedError):
+            train(tmp_path, num_meta_steps=200, report=report)
+        assert signal.getsignal(number) is interrupt
+    finally:
+        signal.signal(number, before)
+    saved = int(jax_meta.load_state(tmp_path, first_state()).step)
+    assert saved in (6, 8)  # with the part that was at work
+    assert jax_meta.read_records(tmp_path)[-1]["step"] == saved
+    train(tmp_path, num_meta_steps=200)
+    same(tmp_path, whole)
 
 
 def test_a_kill_in_the_middle_of_the_metrics_file_is_cut_back(tmp_path, environment, whole):
@@ -106,12 +134,12 @@ def test_a_kill_in_the_middle_of_the_metrics_file_is_cut_back(tmp_path, environm
     process.communicate()
     with (tmp_path / "metrics.jsonl").open("ab") as file:
         file.write(json.dumps({"step": 190, "loss": 1.0}).encode() + b'\n{"st')
-    finish(tmp_path, environment)
-    same(tmp_path, whole[0])
+    train(tmp_path, num_meta_steps=200)
+    same(tmp_path, whole)
 
 
 def test_the_run_is_that_of_fit(whole):
-    losses = [record["loss"] for record in jax_meta.read_records(whole[0])]
+    losses = [record["loss"] for record in jax_meta.read_records(whole)]
     assert len(losses) == 100
     assert np.isfinite(losses).all()
     assert jax.tree.leaves(first_state().params)[0].dtype == np.float64

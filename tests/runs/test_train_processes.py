@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import jax_meta
-from benchmarks.scaling.processes import free_port
+from benchmarks.harness.processes import free_port
 from tests.runs.training import first_state, train
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 STEPS = 40

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -102,12 +103,17 @@ def test_classification_without_query_targets(tmp_path, capsys):
         ({"support_targets": np.ones(6)}, r"predictions \(6, 2\) and targets \(6,\) must have the same shape"),
         ({"query_inputs": np.full((3, 5), np.nan)}, "query_inputs must hold finite numbers"),
         ({"query_inputs": np.full((3, 5), "a")}, "query_inputs must hold finite numbers"),
+        ({"query_inputs": np.full((3, 5), 1e39)}, "query_inputs has numbers that float32 cannot hold: scale them"),
+        ({"query_inputs": np.full((3, 5), 2**63, np.uint64)}, "query_inputs has numbers that uint32 cannot hold"),
+        ({"support_targets": np.full((6, 2), -(2**31) - 1)}, "support_targets has numbers that int32 cannot hold"),
+        ({"support_inputs": np.ones((6, 5), np.longdouble)}, "support_inputs must hold finite numbers"),
+        ({"support_targets": np.full((6, 2), 1e30)}, "what the model makes of it, with 2 inner steps, is not finite"),
         ({"query_inputs": np.array([main] * 3, object)}, "is no npz file of plain arrays: write it with numpy.savez"),
     ],
 )
 def test_data_that_do_not_fit_are_refused_in_one_line(tmp_path, changes, message):
     model, data = saved(tmp_path / "model"), task_file(tmp_path / "data.npz", **changes)
-    with pytest.raises(SystemExit, match=message) as error:
+    with jax.enable_x64(False), pytest.raises(SystemExit, match=message) as error:
         main(["adapt", str(model), str(data), "--output", str(tmp_path / "made.npz")])
     assert str(error.value).startswith(f"python -m jax_meta adapt: {data}")
     assert "\n" not in str(error.value)
@@ -136,6 +142,25 @@ def test_files_that_are_none(tmp_path):
     ):
         with pytest.raises(SystemExit, match=message):
             main(["adapt", *map(str, given)])
+
+
+@pytest.mark.parametrize("output", ["made.csv", "made", "made.npz.txt"])
+def test_an_output_that_would_be_none_is_refused_before_any_work(capsys, output):
+    with pytest.raises(SystemExit) as error:
+        main(["adapt", "model", "data.npz", "--output", output])
+    assert error.value.code == 2
+    assert f"must end in .npz, which is what is written, got {output!r}" in capsys.readouterr().err
+
+
+def test_a_chain_is_described_as_it_would_be_called(tmp_path, capsys):
+    chain = ("chain", [("clip_by_global_norm", {"max_norm": 1.0}), ("sgd", {"learning_rate": 0.1})])
+    model = saved(tmp_path / "model", optimizer=chain, learner="anil", is_head="*/Dense_1/*")
+    main(["adapt", str(model), str(task_file(tmp_path / "data.npz"))])
+    told = capsys.readouterr().out
+    assert (
+        "anil(num_steps=2, is_head=*/Dense_1/*), chain(clip_by_global_norm(max_norm=1.0), sgd(learning_rate=0.1))"
+        in told
+    )
 
 
 @pytest.mark.parametrize("steps", ["-1", "1.5", "ten", "9" * 5000, "²"])

@@ -9,9 +9,18 @@ import optax
 import pytest
 from flax import linen as nn
 
+import jax_meta
 from jax_meta.networks.models import MLP, Conv4
 from jax_meta.saved.files import load_model
-from tests.saved.model_file_cases import KEY, saved, tampered
+from tests.saved.model_file_cases import KEY, PARAMS, SGD, saved, tampered
+
+
+def nested(depth):
+    """Chains within chains."""
+    optimizer = SGD
+    for _ in range(depth):
+        optimizer = ("chain", [optimizer])
+    return optimizer
 
 
 @pytest.mark.parametrize(
@@ -26,7 +35,15 @@ from tests.saved.model_file_cases import KEY, saved, tampered
         ({"input_shape": None}, "input_shape is needed with a model"),
         ({"input_shape": 5}, "input_shape must be a list"),
         ({"loss": "mse"}, "loss must be one of 'regression', 'classification', got 'mse'"),
-        ({"learner": "anil"}, "learner must be one of 'transfer', 'maml', .*, got 'anil'"),
+        ({"learner": "leo"}, "learner must be one of 'transfer', 'maml', .*, got 'leo'"),
+        ({"learner": "anil"}, "anil needs the setting 'is_head'"),
+        ({"learner": "anil", "is_head": max}, r"is_head must be a pattern .* such as '\*/Dense_2/\*', got <built-in"),
+        ({"learner": "anil", "is_head": "*" * 1000}, "is_head must be a pattern of parameters' paths"),
+        (
+            {"learner": "anil", "is_head": "Dense_1"},
+            "is_head 'Dense_1' selects none of the parameters .'params/Dense_0/",
+        ),
+        ({"model": MLP}, r"model is the class MLP: give an instance, such as MLP\(...\)"),
         ({"learner": "meta_sgd", "step_size": 0.1}, "takes no optimizer: leave it out"),
         ({"learner": "meta_sgd", "step_size": 0.1, "optimizer": None}, "'params.Dense_0.bias' is not the model's"),
         ({"learner": "imaml"}, "imaml needs the setting 'strength'"),
@@ -39,6 +56,13 @@ from tests.saved.model_file_cases import KEY, saved, tampered
         ({"optimizer": ("sgd", {"learning_rate": np.nan})}, "learning_rate must be a finite number, got nan"),
         ({"optimizer": ("sgd", {"learning_rate": 0.1, "name": "adam"})}, "'sgd' has no setting 'name'"),
         ({"optimizer": ("sgd", {"learning_rate": 0.1, "nesterov": 1})}, "nesterov must be true or false, got 1"),
+        ({"optimizer": ("clip", {"max_delta": 1.0})}, "optimizer must be one of 'sgd'"),
+        ({"optimizer": ("chain", [])}, "a chain must have 1 to 20 transforms and no other setting, got"),
+        ({"optimizer": ("chain", [SGD] * 21)}, "a chain must have 1 to 20 transforms"),
+        ({"optimizer": ("chain", [("masked", {})])}, "optimizer must be one of 'sgd', .*'clip'"),
+        ({"optimizer": ("chain", [("clip", {})])}, "clip needs the setting 'max_delta'"),
+        ({"optimizer": ("chain", [optax.sgd(0.1)])}, "got Gradient.*; or 'chain' and a list of such pairs"),
+        ({"optimizer": nested(5)}, "a chain may hold chains 4 deep: write them as one"),
     ],
 )
 def test_what_a_file_cannot_hold_is_refused_before_it_is_written(tmp_path, changes, message):
@@ -104,7 +128,13 @@ def put(*place, value):
         (put("model", value=None), "has no model of its own"),
         (put("input_shape", value=[2**24, 2**24]), "input_shape must be the shape of one example"),
         (put("input_shape", value=None), "input_shape is needed"),
-        (put("learner", "name", value="anil"), "learner must be one of"),
+        (put("learner", "name", value="leo"), "learner must be one of"),
+        (put("learner", "name", value="anil"), "anil needs the setting 'is_head'"),
+        (put("learner", value={"name": "anil", "num_steps": 1, "is_head": "x"}), "is_head 'x' selects none of"),
+        (put("optimizer", value={"name": "chain", "transforms": {}}), "a chain must have 1 to 20 transforms"),
+        (put("optimizer", value={"name": "chain", "transforms": [], "eps": 1}), "a chain must have 1 to 20 transforms"),
+        (put("optimizer", value={"name": "chain", "transforms": ["sgd"]}), "optimizer must be a name and its settings"),
+        (put("loss", value=None), r"has no loss of its own: give load_model\(path, loss=...\)"),
         (put("learner", "num_steps", value=10**9), "num_steps must be an integer from 0 to 1000000"),
         (put("learner", "remat", value="all"), "remat must be one of 'none', 'steps', 'blocks', 'updates', got 'all'"),
         (put("optimizer", "name", value="masked"), "optimizer must be one of 'sgd'"),
@@ -128,6 +158,23 @@ def test_a_file_that_does_not_fit_is_refused_with_the_remedy(tmp_path, change, m
         load_model(path)
     assert str(path) in str(error.value)
     assert len(str(error.value)) < len(str(path)) + 400
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": nn.Dense}, r"model is the class Dense: give an instance, such as Dense\(...\)"),
+        ({"model": PARAMS}, "model must be a Flax module or a function"),
+        (
+            {"loss": "regression"},
+            r"loss must be a function \(params, batch, key\) -> \(loss, metrics\), got 'regression'",
+        ),
+        ({"loss": jax_meta.regression}, r"make it of a model, as in jax_meta\.regression\(model\.apply\)"),
+    ],
+)
+def test_what_is_no_model_or_no_loss_is_refused(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        load_model(saved(tmp_path / "model"), **options)
 
 
 def test_what_is_no_model_file_is_refused(tmp_path):

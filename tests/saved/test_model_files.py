@@ -16,7 +16,7 @@ from flax import linen as nn
 import jax_meta
 from jax_meta.networks.models import MLP, Conv4, ResNet12
 from jax_meta.saved.files import load_model
-from jax_meta.saved.names import LEARNERS, MODELS, OPTIMIZERS
+from jax_meta.saved.names import LEARNERS, MODELS, OPTIMIZERS, TRANSFORMS
 from jax_meta.saved.settings import build, build_model
 from tests.saved.model_file_cases import KEY, MODEL, PARAMS, SGD, SUPPORT, saved
 
@@ -24,6 +24,7 @@ OPTIONS = {
     "transfer": {"batch_size": 3},
     "maml": {"remat": "steps", "mixed_mode": True},
     "fomaml": {},
+    "anil": {"is_head": "params/Dense_0/*"},
     "reptile": {"batch_size": 2, "order": jax_meta.shuffled},
     "carried_reptile": {"optimizer": ("adam", {"learning_rate": 0.1, "b1": 0.0})},
     "meta_sgd": {"optimizer": None, "step_size": np.float32(0.5)},
@@ -56,10 +57,36 @@ def test_a_loaded_learner_adapts_as_the_one_that_was_saved(tmp_path, name):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_comes_back_with_its_settings(tmp_path, name):
-    keywords = {key: {"number": 0.3, "flag": True}[check.__name__] for key, check in OPTIMIZERS[name].checks.items()}
+    keywords = keywords_of(OPTIMIZERS[name])
     loaded = load_model(saved(tmp_path / "model", learner="fomaml", optimizer=(name, keywords)))
     expected = jax_meta.fomaml(jax_meta.regression(MODEL.apply), getattr(optax, name)(**keywords), num_steps=2)
     assert_same(loaded.learner.adapt(PARAMS, SUPPORT, KEY), expected.adapt(PARAMS, SUPPORT, KEY))
+
+
+def keywords_of(entry):
+    return {key: {"number": 0.3, "flag": True}[check.__name__] for key, check in entry.checks.items()}
+
+
+def test_a_chain_comes_back_with_every_transformation(tmp_path):
+    parts = [(name, keywords_of(entry)) for name, entry in TRANSFORMS.items()]
+    optimizer = ("chain", [("chain", parts), ("adam", {"learning_rate": 0.1})])
+    made = optax.chain(optax.chain(*(getattr(optax, name)(**keywords) for name, keywords in parts)), optax.adam(0.1))
+    loaded = load_model(saved(tmp_path / "model", learner="fomaml", optimizer=optimizer))
+    expected = jax_meta.fomaml(jax_meta.regression(MODEL.apply), made, num_steps=2)
+    assert_same(loaded.learner.adapt(PARAMS, SUPPORT, KEY), expected.adapt(PARAMS, SUPPORT, KEY))
+
+
+def test_a_loss_of_ones_own_is_given_to_the_reader(tmp_path):
+    def loss_fn(params, batch, key):
+        loss = jnp.abs(MODEL.apply(params, batch[0]) - batch[1]).mean()
+        return loss, {"loss": loss}
+
+    path = saved(tmp_path / "model", loss=None)
+    loaded = load_model(path, loss=loss_fn)
+    expected = jax_meta.maml(loss_fn, optax.sgd(0.1), num_steps=2).adapt(PARAMS, SUPPORT, KEY)
+    assert loaded.loss_fn is loss_fn
+    assert_same(loaded.learner.adapt(loaded.meta_params, SUPPORT, KEY), expected)
+    assert_same(loaded.apply(expected, SUPPORT[0]), MODEL.apply(expected, SUPPORT[0]))
 
 
 @pytest.mark.parametrize(

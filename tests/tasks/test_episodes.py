@@ -9,9 +9,9 @@ from numpy.testing import assert_array_equal
 from scipy.stats import chisquare
 
 import jax_meta
-from jax_meta.datasets import ClassImages
-from jax_meta.tasks import episodes, flip, in_turn, inverted, sample_episodes, shift, standardised
-from jax_meta.tasks.episodes import turn, unit_interval
+from jax_meta.datasets import ClassImages, Splits
+from jax_meta.tasks import episodes, flip, in_turn, inverted, sample_episodes, shift, standardised, unit_interval
+from jax_meta.tasks.episodes import turn
 
 CLASSES, EXAMPLES = 6, 7
 SIGNIFICANT = 1e-4
@@ -182,7 +182,11 @@ def test_augmentation_differs_from_image_to_image():
     ("options", "message"),
     [
         ({"ways": 7}, r"7 ways need as many classes, and there are 6"),
-        ({"ways": 0}, r"ways must be 1 or more"),
+        ({"ways": 0}, r"ways must be an integer of 1 or more, got 0"),
+        ({"ways": 2.0}, r"ways must be an integer of 1 or more, got 2\.0"),
+        ({"shots": True}, r"shots must be an integer of 1 or more, got True"),
+        ({"queries": -1}, r"queries must be an integer of 1 or more, got -1"),
+        ({"ways": 25, "rotations": "classes"}, r"25 ways need as many classes, and there are 24"),
         ({"queries": 6}, r"need 8 images of a class, and 'a' has 7"),
         ({"rotations": "some"}, r"rotations must be"),
     ],
@@ -197,6 +201,48 @@ def test_impossible_tasks_are_refused(options, message):
 def test_the_class_with_too_few_images_is_named():
     with pytest.raises(ValueError, match=r"'d' has 2: choose fewer, or leave out such classes"):
         episodes(numbered([7, 7, 7, 2, 7, 7]), **OPTIONS)
+
+
+@pytest.mark.parametrize("num_tasks", [0, -1, 2.0])
+def test_a_number_of_tasks_that_is_none(num_tasks):
+    with pytest.raises(ValueError, match=f"num_tasks must be an integer of 1 or more, got {num_tasks}"):
+        sample_episodes(jax.random.key(0), numbered(), num_tasks, **OPTIONS)
+
+
+@pytest.mark.parametrize("data", [numbered().images, Splits(*[numbered()] * 3), None])
+def test_tasks_are_drawn_from_class_images(data):
+    with pytest.raises(TypeError, match=r"drawn from jax_meta\.datasets\.ClassImages.*splits\.train"):
+        episodes(data, **OPTIONS)
+
+
+def test_options_of_another_name_fail_at_once():
+    with pytest.raises(TypeError, match="way"):
+        episodes(numbered(), way=3, shots=1, queries=1)
+    with pytest.raises(TypeError, match="queries"):
+        episodes(numbered(), ways=3, shots=1)
+
+
+def test_an_augmentation_that_crops_is_refused():
+    with pytest.raises(
+        ValueError, match=r"augment makes float32\[2, 3, 3, 1, 2, 2\] of images float32\[2, 3, 3, 2, 2, 2\]"
+    ):
+        sample_episodes(jax.random.key(0), numbered(), 2, **OPTIONS, augment=lambda key, image: image[:1])
+
+
+def test_preparations_for_another_number_of_channels():
+    """A mean of three channels would make three of one."""
+    with pytest.raises(ValueError, match=r"3 means and deviations for images uint8\[4, 4, 1\]: give one for each"):
+        standardised((0.5,) * 3, (0.5,) * 3)(np.zeros((4, 4, 1), np.uint8))
+    with pytest.raises(ValueError, match=r"above 0 are needed for each channel"):
+        standardised((0.5,) * 3, (0.5, 0.0, 0.5))
+    with pytest.raises(ValueError, match=r"are needed for each channel"):
+        standardised((0.5,) * 3, (0.5,))
+
+
+@pytest.mark.parametrize("pixels", [-1, 0.5])
+def test_a_shift_that_is_no_number_of_pixels(pixels):
+    with pytest.raises(ValueError, match="pixels must be an integer of 0 or more"):
+        shift(jax.random.key(0), jnp.zeros((2, 2, 1)), pixels=pixels)
 
 
 def test_oblong_images_cannot_be_turned():

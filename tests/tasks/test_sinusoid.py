@@ -82,3 +82,18 @@ def test_sampling_can_be_compiled_and_mapped(transform):
     sampled = transform(lambda key: sinusoid.sample_tasks(key, 3))(KEY)
     expected = sinusoid.sample_tasks(KEY, 3)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a.reshape(b.shape), b, rtol=1e-12), sampled, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_tasks": 0}, "num_tasks must be an integer of 1 or more, got 0"),
+        ({"shots": 0}, "shots must be an integer of 1 or more, got 0"),
+        ({"queries": 1.5}, "queries must be an integer of 1 or more, got 1.5"),
+        ({"phases": (1.0, 0.0)}, r"phases must be a range in radians"),
+        ({"phases": (0.0, float("nan"))}, r"phases must be a range in radians"),
+    ],
+)
+def test_sines_that_there_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        sinusoid.sample_tasks(KEY, **({"num_tasks": 2} | options))

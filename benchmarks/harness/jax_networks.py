@@ -1,0 +1,145 @@
+"""The networks in JAX, ours and the same from Flax's own layers: weights, tasks, and a naive meta-gradient."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.tree_util import Partial
+
+import jax_meta
+from benchmarks.harness.workloads import Weights, Workload, random_images
+
+
+class NaiveMLP(nn.Module):
+    """`jax_meta.models.MLP` from Flax's own layers, with its parameters."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, inputs):
+        """`[examples, 1]` to `[examples, 1]`."""
+        for _ in range(2):
+            inputs = nn.relu(nn.Dense(self.width)(inputs))
+        return nn.Dense(1)(inputs)
+
+
+class ConvBlock(nn.Module):
+    """A block of `NaiveConv4`."""
+
+    filters: int
+
+    @nn.compact
+    def __call__(self, images):
+        """`[examples, height, width, channels]` to half the height and width."""
+        images = nn.Conv(self.filters, (3, 3), use_bias=False, name="Convolution_0")(images)
+        images = nn.BatchNorm(use_running_average=False, use_scale=False)(images)
+        return nn.max_pool(nn.relu(images), (2, 2), (2, 2))
+
+
+class NaiveConv4(nn.Module):
+    """`jax_meta.models.Conv4` from Flax's own layers, with its parameters."""
+
+    ways: int
+    filters: int
+
+    @nn.compact
+    def __call__(self, images):
+        """`[examples, height, width, channels]` to logits `[examples, ways]`."""
+        for _ in range(4):
+            images = ConvBlock(self.filters)(images)
+        return nn.Dense(self.ways)(images.reshape(len(images), -1))
+
+
+def model(workload: Workload) -> nn.Module:
+    """Our network for a workload."""
+    if workload.model == "mlp":
+        return jax_meta.models.MLP((workload.width,) * 2)
+    return jax_meta.models.Conv4(workload.ways, workload.width)
+
+
+def initial_weights(workload: Workload) -> Weights:
+    """The weights that all start from."""
+    inputs = jnp.zeros((1, 1) if workload.model == "mlp" else (1, workload.size, workload.size, 1))
+    params = model(workload).init(jax.random.key(0), inputs)
+    return {name: np.asarray(leaf, np.float32) for name, leaf in flatten_dict(params, sep="/").items()}
+
+
+def to_params(weights: Weights) -> Any:
+    """The tree of parameters."""
+    return unflatten_dict({name: jnp.asarray(leaf) for name, leaf in weights.items()}, sep="/")
+
+
+def our_learner(workload: Workload, **options: Any) -> jax_meta.MetaLearner:
+    """`jax_meta.maml`, or `jax_meta.fomaml` for first order, of a workload's loss and inner optimizer."""
+    measure = jax_meta.regression if workload.model == "mlp" else jax_meta.classification
+    algorithm = jax_meta.maml if workload.second_order else jax_meta.fomaml
+    inner = optax.sgd(workload.learning_rate)
+    return algorithm(measure(model(workload).apply), inner, num_steps=workload.inner_steps, **options)
+
+
+def tasks_at_once(workload: Workload, device: str) -> int | None:
+    """On CPU images are taken one task at a time, with all threads in each product; otherwise all tasks at once."""
+    return 1 if workload.model == "conv4" and device == "cpu" else None
+
+
+def our_sampler(workload: Workload) -> jax_meta.Sampler:
+    """The tasks of `benchmarks.harness.workloads`, drawn on the device by `jax_meta.tasks`."""
+    shots, queries = workload.shots, workload.queries
+    if workload.model == "mlp":
+        sample_tasks = jax_meta.tasks.sinusoid.sample_tasks
+        return Partial(partial(sample_tasks, shots=shots, queries=queries, phases=(0.0, np.pi)))
+    images = random_images(workload)
+    names = tuple(map(str, range(len(images))))
+    data = jax_meta.datasets.ClassImages(images, np.full(len(images), images.shape[1], np.int32), names)
+    return jax_meta.tasks.episodes(data, ways=workload.ways, shots=shots, queries=queries)
+
+
+def our_meta_gradient(learner: jax_meta.MetaLearner, task_batch_size: int | None) -> Callable[..., Any]:
+    """`(params, tasks) -> meta-gradient` by `jax_meta`."""
+
+    def gradient(params, tasks):
+        return jax_meta.meta_gradient(learner, params, tasks, jax.random.key(1), task_batch_size=task_batch_size)[0]
+
+    return gradient
+
+
+def naive_meta_gradient(workload: Workload) -> Callable[..., Any]:
+    """`(params, tasks) -> meta-gradient` as one writes it at first."""
+    value_and_gradient = naive_value_and_gradient(workload)
+    return lambda params, tasks: value_and_gradient(params, tasks)[1]
+
+
+def naive_value_and_gradient(workload: Workload) -> Callable[..., Any]:
+    """`(params, tasks) -> (mean query loss, meta-gradient)`: a scan over inner steps, a vmap over tasks."""
+    network: nn.Module = NaiveMLP(workload.width)
+    measure: Callable[..., jax.Array] = optax.squared_error
+    if workload.model == "conv4":
+        network = NaiveConv4(workload.ways, workload.width)
+        measure = optax.softmax_cross_entropy_with_integer_labels
+
+    def loss(params, inputs, targets):
+        outputs, _ = network.apply(params, inputs, mutable=["batch_stats"])
+        return measure(outputs, targets).mean()
+
+    def adapt(params, support):
+        def inner_step(params, _):
+            gradient = jax.grad(loss)(params, *support)
+            return jax.tree.map(lambda leaf, slope: leaf - workload.learning_rate * slope, params, gradient), None
+
+        return jax.lax.scan(inner_step, params, None, length=workload.inner_steps)[0]
+
+    def task_gradient(params, task):
+        if workload.second_order:
+            return jax.value_and_grad(lambda params: loss(adapt(params, task.support), *task.query))(params)
+        return jax.value_and_grad(loss)(adapt(params, task.support), *task.query)
+
+    def value_and_gradient(params, tasks):
+        return jax.tree.map(lambda leaf: leaf.mean(0), jax.vmap(task_gradient, (None, 0))(params, tasks))
+
+    return value_and_gradient

@@ -1,0 +1,107 @@
+"""What a benchmark shows while it works: bars on a terminal, elsewhere lines; and the lines in a log file in any case.
+
+A line is written when a part is finished, and about every half minute, however long a part is.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from threading import Event, Lock, Thread
+
+from jax_meta.runs.progress import QUIET_SECONDS, bars, duration
+
+Tell = Callable[..., None]
+"""`tell(doing)` begins the next piece of a part; `tell(doing, completed)` says how many are finished."""
+Begin = Callable[[str, int], AbstractContextManager[Tell]]
+"""`with begin(name, total) as tell` is a part of so many pieces; they are finished when it ends."""
+
+
+@dataclass
+class Part:
+    """How far a part is: what it does now, the pieces finished, and those that were when it began, in a run resumed."""
+
+    name: str
+    total: int
+    start: float
+    doing: str = ""
+    completed: int = -1
+    first: int = 0
+
+    def describe(self) -> str:
+        """One line."""
+        elapsed, completed = time.monotonic() - self.start, max(0, self.completed)
+        told = [f"{self.name}: {completed:,} of {self.total:,}", *filter(None, [self.doing])]
+        if completed > self.first:
+            left = elapsed * (self.total - completed) / (completed - self.first)
+            return ", ".join([*told, f"about {duration(left)} left"])
+        return ", ".join([*told, f"{duration(elapsed)} so far"])
+
+
+@contextmanager
+def progress(log: Path, command: str, *, every: float = QUIET_SECONDS) -> Iterator[Begin]:
+    """Yields what begins a part; parts may go on side by side, in threads.
+
+    Args:
+        log: the file that the lines are added to, each after the time since the start.
+        command: the first line of the log.
+        every: seconds between two lines, whatever is going on.
+    """
+    start, parts, lock, ended = time.monotonic(), list[Part](), Lock(), Event()
+    with ExitStack() as stack:
+        file = stack.enter_context(log.open("a", encoding="utf-8"))
+        display = stack.enter_context(bars()) if sys.stdout.isatty() else None
+
+        def note(line: str) -> None:
+            with suppress(OSError):  # a full disk or a closed pipe is no reason to end a measurement
+                print(timedelta(seconds=int(time.monotonic() - start)), line, file=file, flush=True)
+
+        def say(line: str) -> None:
+            with lock:
+                note(line)
+                if display is None:
+                    with suppress(OSError):
+                        print(line, flush=True)
+
+        def watch() -> None:
+            while not ended.wait(every):
+                for line in [part.describe() for part in parts] or [
+                    f"at work, {duration(time.monotonic() - start)} so far"
+                ]:
+                    say(line)
+
+        @contextmanager
+        def begin(name: str, total: int) -> Iterator[Tell]:
+            part = Part(name, max(1, total), time.monotonic())
+            bar = None if display is None else display.add_task(name, total=part.total, status="")
+
+            def show(doing: str, completed: int) -> None:
+                part.doing, part.completed = doing, completed
+                if display is not None and bar is not None:
+                    display.update(bar, completed=completed, status=doing)
+
+            def tell(doing: str, completed: int | None = None) -> None:
+                if part.completed < 0:
+                    part.first = completed or 0
+                show(doing, part.completed + 1 if completed is None else completed)
+
+            parts.append(part)
+            try:
+                yield tell
+            except BaseException:
+                say(f"{part.describe()}: stopped")
+                raise
+            finally:
+                parts.remove(part)
+            show("finished", part.total)
+            say(f"{name}: finished, {part.total:,} in {duration(time.monotonic() - part.start)}")
+
+        note(command)
+        watcher = Thread(target=watch, daemon=True)
+        watcher.start()
+        stack.callback(watcher.join)
+        stack.callback(ended.set)
+        yield begin

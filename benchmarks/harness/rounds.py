@@ -1,0 +1,88 @@
+"""Interleaved rounds: in each round each has its turn, so that whatever slows the machine down slows them all."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import jax
+
+from benchmarks.harness.processes import WorkerError
+from benchmarks.harness.progress import Tell
+
+Run = Callable[[], Any]
+"""A compiled call without arguments."""
+Record = dict[str, Any]
+
+
+def silent(doing: str) -> None:
+    """Tells nobody what is going on."""
+
+
+def take_turns(turns: Mapping[Any, Run], repeats: int, tell: Tell = silent) -> dict[Any, list[Any]]:
+    """What each returned in each of the rounds."""
+    samples: dict[Any, list[Any]] = {name: [] for name in turns}
+    for round_ in range(repeats):
+        for name, turn in turns.items():
+            tell(f"{name}: {round_ + 1}/{repeats}")
+            samples[name].append(turn())
+    return samples
+
+
+def timed(run: Run) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    jax.block_until_ready(run())
+    return time.perf_counter() - start
+
+
+def median_seconds(runs: Mapping[Any, Run], repeats: int, tell: Tell = silent) -> dict[Any, float]:
+    """The median seconds of each over so many rounds, after one to warm up."""
+    samples = take_turns({name: partial(timed, run) for name, run in runs.items()}, repeats + 1, tell)
+    return {name: statistics.median(seconds[1:]) for name, seconds in samples.items()}
+
+
+def median_ratio(samples: Sequence[float], others: Sequence[float]) -> float:
+    """The median of the rounds' own ratios."""
+    return statistics.median(sample / other for sample, other in zip(samples, others, strict=True))
+
+
+def measure_each(
+    names: Iterable[str], prepare: Callable[[str, Record, ExitStack], Run], repeats: int, tell: Tell = silent
+) -> dict[str, Record]:
+    """What came of each: its `status`, which is "measured" or says why not; a failure ends one alone.
+
+    Args:
+        names: in the order of their turns.
+        prepare: `(name, record, stack) -> turn` starts what the stack is to end, and is called for one after the other;
+            it and the turn write what they find into the record, and raise WorkerError where one has failed.
+        repeats: rounds in which each has its turn.
+        tell: is called with what is going on.
+    """
+    records: dict[str, Record] = {name: {"status": "measured"} for name in names}
+    turns: dict[str, Run] = {}
+
+    def turn(name: str) -> None:
+        if records[name]["status"] == "measured":
+            with reporting(records[name]):
+                turns[name]()
+
+    with ExitStack() as stack:
+        for name, record in records.items():
+            tell(f"{name}: start")
+            with reporting(record), ExitStack() as own:
+                turns[name] = prepare(name, record, own)
+                stack.push(own.pop_all())
+        take_turns({name: partial(turn, name) for name in turns}, repeats, tell)
+    return records
+
+
+@contextmanager
+def reporting(record: Record) -> Iterator[None]:
+    """Writes a WorkerError into a record, and goes on."""
+    try:
+        yield
+    except WorkerError as error:
+        record["status"] = str(error)

@@ -1,0 +1,1 @@
+"""What it costs to make the tasks on the host."""

@@ -1,0 +1,45 @@
+"""Strict numerics for every test and every example of a docstring, and a compiler that does not waste their time.
+
+Double precision, and no silent broadcasting between ranks. The tests compile thousands of small programs and run each
+once: the compiler is told not to optimise them, to emit them in the way that compiles twice as fast, and to keep what
+it compiled for the other worker. What a module compiled and is done with is let go, or a worker grows by gigabytes.
+A shell may start the tests in the background with Ctrl-C ignored, which the processes under test would inherit.
+"""
+
+import gc
+import os
+import signal
+from pathlib import Path
+
+TESTS = Path(__file__).parent / "tests"
+FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '').removeprefix(FLAGS)}"  # before JAX looks at it
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_disable_most_optimizations", True)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_ignore_collect(collection_path):
+    """Examples are looked for in the library; beside the tests are helpers, some of which are programs."""
+    beside = collection_path.is_relative_to(TESTS) and not collection_path.name.startswith("test_")
+    return True if beside and collection_path.suffix == ".py" else None
+
+
+def pytest_collection_finish():
+    """What was imported stays, so that Python's garbage collector need not walk through it with every trace."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _programs_of_this_module_only():
+    yield
+    jax.clear_caches()
+    gc.collect()
