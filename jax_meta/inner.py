@@ -15,6 +15,8 @@ from jax_meta.base import Batch, LossFn, Params
 from jax_meta.checks import check_batch, check_batch_size, check_num_steps
 from jax_meta.loss_checks import checked_loss
 from jax_meta.memory import INNER_GRADIENT, UNROLL_LIMIT, Remat, loop, mixed_mode_value_and_grad, value_and_grad
+from jax_meta.programs.compiled import call
+from jax_meta.programs.parts import without_tracers
 
 Order = Callable[[jax.Array, Batch], jax.Array]
 """`(key, batch) -> indices`: an order of the examples, int32 `[examples]`."""
@@ -119,20 +121,29 @@ def adapt(
     """
     check_optimizer(optimizer)
     check_params(params)
-    (adapted, _), observations = inner_loop(
-        loss_fn,
-        optimizer,
-        (params, optimizer.init(params)),
-        batch,
-        key,
-        num_steps=num_steps,
-        batch_size=batch_size,
-        order=order,
-        observe=observe,
-        remat=remat,
-        mixed_mode=mixed_mode,
-    )
+    check_num_steps(num_steps)
+    behaviour, data = (loss_fn, optimizer, order, observe), (params, batch, key)
+    options = {"num_steps": num_steps, "batch_size": batch_size, "remat": remat, "mixed_mode": mixed_mode}
+    adapted, observations = call(adapt_from_start, behaviour, data, **options)
     return adapted if observe is None else (adapted, observations)
+
+
+def adapt_from_start(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    order: Order,
+    observe: Callable[[Params], Any] | None,
+    params: Params,
+    batch: Batch,
+    key: jax.Array,
+    **options: Any,
+) -> tuple[Params, Any]:
+    """`inner_loop` from a fresh optimizer state: the adapted parameters, and the observations or None."""
+    start = params, optimizer.init(params)
+    (adapted, _), observations = inner_loop(
+        loss_fn, optimizer, start, batch, key, order=order, observe=observe, **options
+    )
+    return adapted, observations
 
 
 def inner_loop(
@@ -224,6 +235,7 @@ FIRST_ORDER = "choose a learner that does not differentiate the inner loop: jax_
 
 def has_finite_slopes(optimizer: optax.GradientTransformation, ones: Params, num_steps: int) -> bool:
     """Whether the derivative of the adapted parameters is finite; True where the optimizer holds traced arrays."""
+    optimizer = without_tracers(optimizer)  # which only multiply, so that ones in their place tell the same
 
     def live(leaf):
         units = leaf.shape[-1] if leaf.ndim and leaf.shape[-1] > 1 else leaf.size

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from jax_meta.programs.multipliers import Known
-from jax_meta.programs.parts import take_apart
+from jax_meta.programs.parts import is_traced, take_apart
 
 MOST_PROGRAMS = 128
 """The programs kept; then the one that was used longest ago is forgotten, with all that was compiled for it."""
@@ -27,7 +27,7 @@ def call(function: Callable[..., Any], behaviour: tuple, data: tuple, **options:
         it is called as it is.
     """
     parts = take_apart((behaviour, tuple(options.items())))
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((parts.arguments, data))):
+    if any(map(is_traced, jax.tree.leaves((parts.arguments, data)))):
         return function(*behaviour, *data, **options)
     return program(Known((function, parts.key), (function, parts.make)))(parts.arguments, data)
 

@@ -1,6 +1,6 @@
 """Which numbers of an optimizer do nothing but multiply: another value of theirs needs no other program.
 
-A step size multiplies updates, and is the same to the last bit as a constant of the program or as its argument. A decay
+A step size multiplies updates, and is the same, to the order of products, as a constant of the program or as its argument. A decay
 β does not: 1 - β is taken in double precision where β is a constant, and in that of the arrays where it is an argument.
 """
 
@@ -35,13 +35,14 @@ def multipliers(optimizer: Known) -> tuple[int, ...]:
     """The places of the numbers that are arrays already, and of those that only multiply.
 
     Args:
-        optimizer: the key of its parts, and with it the pair of `make`, which puts it together, and its numbers.
+        optimizer: the key of its parts, and with it the pair of `make`, which puts it together, and its numbers, of
+            which arrays are given by their shapes.
 
     Returns:
         Places among the numbers. The optimizer is traced on a matrix; of one that refuses it, only the arrays.
     """
     make, numbers = optimizer.thing
-    arrays = tuple(place for place, number in enumerate(numbers) if isinstance(number, jax.Array))
+    arrays = tuple(place for place, number in enumerate(numbers) if isinstance(number, jax.ShapeDtypeStruct))
     if len(arrays) == len(numbers):
         return arrays
 

@@ -250,7 +250,8 @@ def record(thing: Any, within: tuple[int, ...], floats: bool) -> Parts:
 def optimizer(thing: optax.GradientTransformation, within: tuple[int, ...]) -> Parts:
     """An optimizer, of whose numbers those that only multiply are arguments: a step size, but not a decay."""
     parts = container(thing, within, True)
-    free = multipliers(Known(parts.key, (parts.make, parts.arguments)))
+    numbers = [value if isinstance(value, float) else shape_of(value) for value in parts.arguments]
+    free = multipliers(Known(parts.key, (parts.make, numbers)))
     fixed = tuple(None if place in free else constant(value) for place, value in enumerate(parts.arguments))
 
     def make(values: Sequence[Any]) -> Any:
@@ -258,6 +259,23 @@ def optimizer(thing: optax.GradientTransformation, within: tuple[int, ...]) -> P
         return parts.make([own.get(place, value) for place, value in enumerate(parts.arguments)])
 
     return Parts((parts.key, fixed), tuple(parts.arguments[place] for place in free), make, parts.settled)
+
+
+def shape_of(array: jax.Array) -> jax.ShapeDtypeStruct:
+    """The shape of an array, also of a traced one, in its place."""
+    return jax.ShapeDtypeStruct(array.shape, array.dtype)
+
+
+def without_tracers(thing: Any) -> Any:
+    """The thing, with ones in the place of what is traced."""
+    parts = take_apart(thing)
+    ones = [np.ones(value.shape, value.dtype) if is_traced(value) else value for value in parts.arguments]
+    return parts.make(ones)
+
+
+def is_traced(value: Any) -> bool:
+    """Whether a value is not known while JAX traces."""
+    return isinstance(value, jax.core.Tracer)
 
 
 def is_fixed(thing: Any) -> bool:
