@@ -28,7 +28,7 @@ def running(options: Namespace, finished: Collection[str] = (), *, kept: str | N
     """
     output = make_output_folder(options.output)
     try:
-        with progress(output / "progress.log", options.command) as begin:
+        with progress(output / "benchmark.log", options.command) as begin:
             yield begin
     except KeyboardInterrupt:
         print(f"stopped; {kept or what_is_kept(output, finished)}")

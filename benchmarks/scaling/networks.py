@@ -55,11 +55,11 @@ def shapes(network: Network) -> tuple[Any, Task]:
 
 
 def reduced_bytes(network: Network) -> int:
-    """Bytes of a meta-gradient and of the metrics of a loss, in float32, which are what one all-reduce sums."""
+    """Bytes of a meta-gradient, the metrics of a loss and the loss itself, in float32, which one all-reduce sums."""
     params, task = shapes(network)
     loss_fn = network.measure(lambda params, inputs: jnp.zeros((len(inputs), network.ways)))
     _, metrics = jax.eval_shape(loss_fn, params, task.query, jax.eval_shape(lambda: jax.random.key(0)))
-    return 4 * sum(leaf.size for leaf in jax.tree.leaves((params, metrics)))
+    return 4 * (1 + sum(leaf.size for leaf in jax.tree.leaves((params, metrics))))
 
 
 def flop_per_task(network: Network, inner_steps: int) -> float:

@@ -152,7 +152,7 @@ def test_the_last_words_are_the_table_and_what_the_folder_holds(tmp_path, capsys
         for index_ in range(4):
             save_figure(options.output / f"figure_{index_}.svg", Figure())
     assert capsys.readouterr().out == (
-        f"| a table |\n\n{options.output} holds progress.log, results.json, table.md, 4 svg files.\n"
+        f"| a table |\n\n{options.output} holds benchmark.log, results.json, table.md, 4 svg files.\n"
     )
     assert contents(options.output).endswith("4 svg files")
     told = json.loads((options.output / "results.json").read_text())

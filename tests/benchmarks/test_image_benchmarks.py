@@ -103,7 +103,7 @@ def test_results_tell_what_was_measured(untrained, tmp_path, capsys):
     assert table in told
     assert "| maml, maml, dense | omniglot 5-way 1-shot | 3 | 50.00 ± 0.00 | 89.7 ± 1.1 |" in table
     assert "steps 6," in told
-    assert f"{tmp_path} holds curves.png, progress.log, results.json, table.md, times.jsonl." in told
+    assert f"{tmp_path} holds benchmark.log, curves.png, results.json, table.md, times.jsonl." in told
     assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
