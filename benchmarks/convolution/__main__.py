@@ -51,7 +51,7 @@ def measure_all(repeats: int, begin: Begin) -> dict[str, Any]:
             differences |= {(name, steps): difference for name, difference in compare(variants).items()}
     products = make_matrix_products()
     with begin("measures in turn", (repeats + 1) * (len(products) + len(runs))) as tell:
-        seconds = median_seconds({**products, **runs}, repeats, tell)
+        seconds = median_seconds({**products, **runs}, repeats, lambda doing: tell(f"round {doing.rpartition(' ')[2]}"))
     best = max(2 * size**3 / seconds[size] for size in products)
     with begin("layers", len(FACES)) as tell:
         layers = measure_layers(repeats, tell)

@@ -8,8 +8,8 @@
     python -m benchmarks.few_shot miniimagenet --algorithm reptile
 
 The papers' full budget is 60,000 meta-steps of MAML and 100,000 of Reptile, at 20 ways 200,000. At 5 ways and 1 shot on
-two CPU cores that is about 3.5 and 2.5 hours on Omniglot, by the rates of the committed runs; by the products counted,
-about 3 and 3 hours on CIFAR's splits, and 20 and 20 on mini-ImageNet.
+two CPU cores that is about 3.5 and 2 hours on Omniglot, 4 and 5 on CIFAR's splits, and 25 and 33 on mini-ImageNet: the
+rate of the committed run of MAML on Omniglot, times ratios within one interleaved run.
 
 --data is a folder with images_background.zip and images_evaluation.zip of Omniglot, with cifar-100-python.tar.gz, or
 with mini-ImageNet as `jax_meta.datasets.load_mini_imagenet` reads it; or one with a folder omniglot, cifar100 or

@@ -293,7 +293,7 @@ def test_help_tells_the_full_budget(capsys):
     assert "The papers' full budget is 60,000 meta-steps of MAML and 100,000 of Reptile" in told
     assert make_protocol("omniglot", "maml", algorithm="maml", ways=5, shots=1).steps == 60_000
     assert make_protocol("omniglot", "reptile", algorithm="reptile", ways=5, shots=1).steps == 100_000
-    assert "about 3.5 and 2.5 hours on Omniglot" in told
+    assert "about 3.5 and 2 hours on Omniglot" in told
 
 
 def test_the_dataset_is_the_first_argument_and_a_split_is_omniglot_s(capsys):
