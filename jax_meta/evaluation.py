@@ -15,6 +15,7 @@ from jax_meta.checks import check_count, check_num_steps, check_tasks
 from jax_meta.loss_checks import checked_loss
 from jax_meta.losses import Apply
 from jax_meta.mean import widen
+from jax_meta.programs.compiled import call
 
 Measure = Callable[[Params, Task, jax.Array], Metrics]
 """`(params, task, key) -> metrics`: what is measured of adapted parameters on their task."""
@@ -131,6 +132,22 @@ def measure_steps(
     if task_batch_size is not None:
         check_count(task_batch_size, "task_batch_size", least=1)
     check_key(key)
+    check_tasks(tasks)
+    options = {"num_steps": num_steps, "task_batch_size": task_batch_size}
+    return call(curves_of_tasks, (learner, measure), (meta_params, tasks, key), **options)
+
+
+def curves_of_tasks(
+    learner: MetaLearner,
+    measure: Callable[[Params, Task, jax.Array], Any],
+    meta_params: Params,
+    tasks: Task,
+    key: jax.Array,
+    *,
+    num_steps: int,
+    task_batch_size: int | None,
+) -> Any:
+    """`measure_steps`, when all is checked."""
     num_tasks = check_tasks(tasks)
 
     def learning_curve(task, key):

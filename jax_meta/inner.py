@@ -5,16 +5,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.ad_checkpoint import checkpoint_name
-from jax.extend.core import jaxpr_as_fun
 
 from jax_meta.arguments import check_key, check_optimizer, check_params
 from jax_meta.base import Batch, LossFn, Params
 from jax_meta.checks import check_batch, check_batch_size, check_labels_at_hand, check_num_steps
 from jax_meta.loss_checks import checked_loss
-from jax_meta.memory import INNER_GRADIENT, UNROLL_LIMIT, Remat, loop, mixed_mode_value_and_grad, value_and_grad
+from jax_meta.memory import INNER_GRADIENT, Remat, loop, mixed_mode_value_and_grad, value_and_grad
+from jax_meta.programs.compiled import call
 
 Order = Callable[[jax.Array, Batch], jax.Array]
 """`(key, batch) -> indices`: an order of the examples, int32 `[examples]`."""
@@ -119,21 +118,30 @@ def adapt(
     """
     check_optimizer(optimizer)
     check_params(params)
+    check_num_steps(num_steps)
     check_labels_at_hand(checked_loss(loss_fn), params, batch, key)
-    (adapted, _), observations = inner_loop(
-        loss_fn,
-        optimizer,
-        (params, optimizer.init(params)),
-        batch,
-        key,
-        num_steps=num_steps,
-        batch_size=batch_size,
-        order=order,
-        observe=observe,
-        remat=remat,
-        mixed_mode=mixed_mode,
-    )
+    options = {"num_steps": num_steps, "batch_size": batch_size, "remat": remat, "mixed_mode": mixed_mode}
+    behaviour, data = (loss_fn, optimizer, order, observe), (params, batch, key)
+    adapted, observations = call(adapt_from_start, behaviour, data, **options)
     return adapted if observe is None else (adapted, observations)
+
+
+def adapt_from_start(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    order: Order,
+    observe: Callable[[Params], Any] | None,
+    params: Params,
+    batch: Batch,
+    key: jax.Array,
+    **options: Any,
+) -> tuple[Params, Any]:
+    """`inner_loop` from a fresh optimizer state: the adapted parameters, and the observations or None."""
+    start = params, optimizer.init(params)
+    (adapted, _), observations = inner_loop(
+        loss_fn, optimizer, start, batch, key, order=order, observe=observe, **options
+    )
+    return adapted, observations
 
 
 def inner_loop(
@@ -190,64 +198,3 @@ def minibatch_indices(
     num_passes = -(-num_steps * batch_size // examples)
     passes = jax.vmap(lambda key: order(key, batch))(jax.random.split(key, num_passes))
     return passes.reshape(-1)[: num_steps * batch_size].reshape(num_steps, batch_size)
-
-
-def check_second_derivative(optimizer: optax.GradientTransformation, params: Params, *, num_steps: int) -> None:
-    """Raises ValueError if `num_steps` of the optimizer have no finite derivative where a gradient has a zero.
-
-    A ReLU that is off gives exact zeros, and d√v/dv at 0 is infinite: plain `optax.adam` then turns MAML's gradient
-    into NaN. The optimizer is tried, for up to UNROLL_LIMIT steps, on two losses: of one the first unit of each leaf
-    has no gradient, of the other no parameter has. It is given few units a leaf unless it asks for more, while JAX
-    traces, so that a compiled meta-step does not pay for it. A traced learning rate cannot be tried.
-    """
-    check_params(params)
-    few = jax.tree.map(lambda leaf: np.ones([min(size, 2) for size in leaf.shape], leaf.dtype), params)
-    with jax.disable_jit(False):  # it may be set, to step through a loss
-        try:
-            finite = has_finite_slopes(optimizer, few, num_steps)
-        except (TypeError, ValueError):  # such as an optimizer that holds an array of the parameters' shapes
-            try:
-                whole = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), params)
-                finite = has_finite_slopes(optimizer, whole, num_steps)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"the inner optimizer's update cannot be differentiated: {FIRST_ORDER}.") from error
-    if not finite:
-        raise ValueError(
-            "the inner optimizer's update has no finite derivative where the gradient of a unit, or all of one task's, "
-            "is zero, so a second-order meta-gradient would be NaN. Give it a positive eps_root, as in "
-            "optax.adam(1e-3, eps_root=1e-8), clip with optax.clip instead of by a norm, use optax.sgd, or "
-            f"{FIRST_ORDER}."
-        )
-
-
-FIRST_ORDER = "choose a learner that does not differentiate the inner loop: jax_meta.fomaml or jax_meta.reptile"
-
-
-def has_finite_slopes(optimizer: optax.GradientTransformation, ones: Params, num_steps: int) -> bool:
-    """Whether the derivative of the adapted parameters is finite; True where the optimizer holds traced arrays."""
-
-    def live(leaf):
-        units = leaf.shape[-1] if leaf.ndim and leaf.shape[-1] > 1 else leaf.size
-        return (np.arange(leaf.size) % units > min(0, units - 2)).astype(leaf.dtype).reshape(leaf.shape)
-
-    def adapted_sum(params, mask):
-        def loss_fn(params, batch, key):  # whose gradient is below one, since steps of sgd(5) on ½ ‖θ‖² leave float16
-            terms = jax.tree.map(lambda leaf, mask: jnp.sum(mask * optax.losses.log_cosh(leaf)), params, mask)
-            return 1 + sum(term.astype(jnp.float32) for term in jax.tree.leaves(terms)), {}
-
-        steps = min(num_steps, UNROLL_LIMIT)
-        key = jax.random.key(0)
-        adapted = adapt(loss_fn, optimizer, params, jnp.zeros(1), key, num_steps=steps, remat="steps")
-        return sum(leaf.astype(jnp.float32).sum() for leaf in jax.tree.leaves(adapted))
-
-    def slopes_are_finite(params, masks):
-        slopes = jax.lax.map(lambda mask: jax.grad(adapted_sum)(params, mask), masks)
-        return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes)]).all()
-
-    masks = jax.tree.map(lambda leaf: np.stack([live(leaf), np.zeros_like(leaf)]), ones)
-    traced = jax.make_jaxpr(slopes_are_finite)(ones, masks)
-    if any(isinstance(constant, jax.core.Tracer) for constant in traced.consts):
-        return True
-    leaves = jax.tree.leaves((ones, masks))  # arguments, since the compiler would take seconds to fold such constants
-    (finite,) = jax.jit(jaxpr_as_fun(traced)).lower(*leaves).compile()(*leaves)  # at once, though JAX traces
-    return bool(finite)

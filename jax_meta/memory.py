@@ -78,8 +78,12 @@ def loop(
 
 
 def unrolled(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, inputs: PyTree) -> tuple[Any, Any]:
-    """The scan as a Python loop, whose first step starts, under `vmap`, from parameters that all tasks share."""
-    outputs = []
+    """The scan as a Python loop, whose first step starts, under `vmap`, from parameters that all tasks share.
+
+    All steps are one function to JAX, so that what traces, differentiates, batches and transposes it does so once. The
+    compiler sees it written out.
+    """
+    step, outputs = jax.jit(step), []
     for index in range(jax.tree.leaves(inputs)[0].shape[0]):
         carry, output = step(carry, jax.tree.map(lambda leaf, index=index: leaf[index], inputs))
         outputs.append(output)

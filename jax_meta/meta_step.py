@@ -17,6 +17,7 @@ from jax_meta.devices import mean_over_devices
 from jax_meta.host.blocks import next_host_tasks
 from jax_meta.host.sources import HostTasks
 from jax_meta.mean import Mean, mean_gradient, mean_loss, narrow
+from jax_meta.programs.compiled import call
 
 
 def meta_gradient(
@@ -61,7 +62,10 @@ def meta_gradient(
         >>> assert jnp.allclose(gradient, -4) and jnp.allclose(metrics["loss"], 5)  # the mean of -2, -6, and of 1, 9
     """
     check_learner(learner)
-    mean = mean_of_tasks(learner, meta_params, tasks, key, task_batch_size=task_batch_size, mesh=mesh)
+    check_tasks(tasks)
+    check_key(key)
+    options = {"task_batch_size": task_batch_size, "mesh": mesh}
+    mean = call(mean_of_tasks, (learner,), (meta_params, tasks, key), **options)
     return mean.gradient, mean.metrics
 
 
@@ -167,6 +171,20 @@ def train_step(
     check_training(learner, optimizer, state)
     check_opt_state(state, optimizer)
     check_carried(state.params, state.opt_state)
+    check_tasks(tasks)
+    return call(meta_step, (learner, optimizer), (state, tasks), task_batch_size=task_batch_size, mesh=mesh)
+
+
+def meta_step(
+    learner: MetaLearner,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    tasks: Task,
+    *,
+    task_batch_size: int | None,
+    mesh: Mesh | None,
+) -> tuple[TrainState, Metrics]:
+    """`train_step`, when all is checked."""
     _, key = step_keys(state.key, state.step)
     gradient, metrics, value = mean_of_tasks(
         learner, state.params, tasks, key, task_batch_size=task_batch_size, mesh=mesh

@@ -1,6 +1,8 @@
 """The outer loop: meta-steps on tasks that a sampler draws, or that are at hand, in one compiled scan."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ from jax_meta.devices import replicate, spread
 from jax_meta.host.blocks import fit_blocks
 from jax_meta.host.sources import HostTasks, as_argument
 from jax_meta.meta_step import check_training, next_tasks, train_step
+from jax_meta.programs.compiled import call
 from jax_meta.sampling import in_blocks, steps_ahead, without_jit
 
 
@@ -100,10 +103,19 @@ def fit_unchecked(
     if isinstance(sample_tasks, HostTasks):
 
         def take(tasks, taken, state):
-            return _fit_tasks(learner, optimizer, spread(tasks, mesh), state, task_batch_size, mesh, taken)
+            data, options = (spread(tasks, mesh), state, taken), {"task_batch_size": task_batch_size, "mesh": mesh}
+            return call_compiled(steps_on_tasks, (learner, optimizer), data, **options)
 
         return fit_blocks(take, sample_tasks, state, num_meta_steps, num_tasks)
-    return _fit(learner, optimizer, sample_tasks, state, num_meta_steps, num_tasks, task_batch_size, mesh)
+    return call_compiled(
+        steps_on_samples,
+        (learner, optimizer, sample_tasks),
+        (state,),
+        num_meta_steps=num_meta_steps,
+        num_tasks=num_tasks,
+        task_batch_size=task_batch_size,
+        mesh=mesh,
+    )
 
 
 def fit_tasks(
@@ -143,13 +155,28 @@ def fit_tasks(
     check_tasks(tasks, "num_meta_steps", "num_tasks", "examples")
     num_meta_steps = jax.tree.leaves(tasks)[0].shape[0]
     tasks, state = spread(tasks, mesh), replicate(state, mesh)
-    state, history = _fit_tasks(learner, optimizer, tasks, state, task_batch_size, mesh)
+    options = {"task_batch_size": task_batch_size, "mesh": mesh}
+    state, history = call_compiled(steps_on_tasks, (learner, optimizer), (tasks, state), **options)
     check_finite(history, first_step=state.step - num_meta_steps)
     return state, history
 
 
-@partial(jax.jit, static_argnums=(0, 1, 4, 5))
-def _fit_tasks(learner, optimizer, tasks, state, task_batch_size, mesh, taken=None):
+def call_compiled(function: Callable, behaviour: tuple, data: tuple, **options: Any) -> tuple[TrainState, Metrics]:
+    """`jax_meta.programs.compiled.call`, and compiled there, too, where it calls a function as it is."""
+    return call(function, behaviour, data, otherwise=COMPILED[function], **options)
+
+
+def steps_on_tasks(
+    learner: MetaLearner,
+    optimizer: optax.GradientTransformation,
+    tasks: Task,
+    state: TrainState,
+    taken: jax.Array | None = None,
+    *,
+    task_batch_size: int | None,
+    mesh: Mesh | None,
+) -> tuple[TrainState, Metrics]:
+    """`fit_tasks`, but for entries that are not to be `taken`, bool `[num_meta_steps]`."""
     step = partial(train_step, learner, optimizer, task_batch_size=task_batch_size, mesh=mesh)
     if taken is None:
         return jax.lax.scan(step, state, tasks)
@@ -160,8 +187,20 @@ def _fit_tasks(learner, optimizer, tasks, state, task_batch_size, mesh, taken=No
     return jax.lax.scan(lambda state, entry: jax.lax.cond(entry[0], step, skip, state, entry[1]), state, (taken, tasks))
 
 
-@partial(jax.jit, static_argnums=(0, 1, 4, 5, 6, 7))
-def _fit(learner, optimizer, sample_tasks, state, num_meta_steps, num_tasks, task_batch_size, mesh):
+def steps_on_samples(
+    learner: MetaLearner,
+    optimizer: optax.GradientTransformation,
+    sample_tasks: Sampler,
+    state: TrainState,
+    *,
+    num_meta_steps: int,
+    num_tasks: int,
+    task_batch_size: int | None,
+    mesh: Mesh | None,
+) -> tuple[TrainState, Metrics]:
+    """`fit`, when all is checked."""
+    options = {"task_batch_size": task_batch_size, "mesh": mesh}
+
     def sample(step):
         return next_tasks(sample_tasks, state._replace(step=step), num_tasks=num_tasks)
 
@@ -170,7 +209,7 @@ def _fit(learner, optimizer, sample_tasks, state, num_meta_steps, num_tasks, tas
 
     def block(state, entry):
         steps, taken = entry
-        return _fit_tasks(learner, optimizer, over_steps(sample)(steps), state, task_batch_size, mesh, taken)
+        return steps_on_tasks(learner, optimizer, over_steps(sample)(steps), state, taken, **options)
 
     def draw(key):
         return next_tasks(without_jit(sample_tasks), state._replace(key=key), num_tasks=num_tasks)
@@ -181,3 +220,13 @@ def _fit(learner, optimizer, sample_tasks, state, num_meta_steps, num_tasks, tas
     steps = state.step + jnp.minimum(places, max(num_meta_steps - 1, 0))
     state, history = jax.lax.scan(block, state, (steps, taken))
     return state, jax.tree.map(lambda leaf: leaf.reshape(number * size)[:num_meta_steps], history)
+
+
+OPTIONS = ("task_batch_size", "mesh")
+COMPILED = {
+    steps_on_tasks: jax.jit(steps_on_tasks, static_argnums=(0, 1), static_argnames=OPTIONS),
+    steps_on_samples: jax.jit(
+        steps_on_samples, static_argnums=(0, 1), static_argnames=("num_meta_steps", "num_tasks", *OPTIONS)
+    ),
+}
+"""Compiled for each learner and optimizer by its identity, where their parts do not tell."""

@@ -10,9 +10,10 @@ import jax
 import optax
 
 from jax_meta.base import LossFn, LossGradient, MetaLearner
-from jax_meta.inner import adapt, check_second_derivative
+from jax_meta.inner import adapt
 from jax_meta.loss_checks import check_inner
 from jax_meta.memory import Remat
+from jax_meta.second_derivative import check_second_derivative
 
 
 def maml(

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import jax_meta
-from jax_meta.inner import check_second_derivative
+from jax_meta.second_derivative import check_second_derivative
 from jax_meta.tasks import sinusoid
 from tests.learners import assert_close, first_task, quadratics
 

@@ -1,0 +1,65 @@
+"""`call`: a function compiled once for all behaviour of equal parts."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jax_meta.programs.multipliers import Known
+from jax_meta.programs.parts import MayChange, Parts, is_traced, take_apart
+
+MOST_PROGRAMS = 64
+"""The programs kept; then the one that was used longest ago is forgotten, with all that was compiled for it."""
+
+
+def call(
+    function: Callable[..., Any],
+    behaviour: tuple,
+    data: tuple,
+    *,
+    otherwise: Callable[..., Any] | None = None,
+    **options: Any,
+) -> Any:
+    """`function(*behaviour, *data, **options)`, compiled once, and found again.
+
+    Args:
+        function: a pure function of this package.
+        behaviour: functions, such as a learner or a loss. Those of equal parts are one program; see `parts`.
+        data: pytrees of arrays.
+        otherwise: what is called inside `jax.jit`, `jax.vmap`, `jax.grad`; where behaviour holds what may change
+            unseen, or a traced value; and where it looks at the values of an array that it holds. Default: `function`.
+        options: hashable; another value is another program.
+
+    Returns:
+        What the function returns.
+    """
+    if not any(map(is_traced, jax.tree.leaves(data))):
+        parts = parts_of((behaviour, tuple(options.items())))
+        if parts is not None and not any(map(is_traced, parts.arguments)):
+            try:
+                return program(Known((function, parts.key), (function, parts.make)))(parts.arguments, data)
+            except jax.errors.ConcretizationTypeError:  # it is raised again, if it is not of such a look
+                pass
+    return (otherwise or function)(*behaviour, *data, **options)
+
+
+def parts_of(behaviour: tuple) -> Parts | None:
+    """The parts of behaviour; None if it may change unseen."""
+    try:
+        return take_apart(behaviour)
+    except (MayChange, RecursionError):  # such as a list that holds itself
+        return None
+
+
+@functools.lru_cache(maxsize=MOST_PROGRAMS)
+def program(known: Known) -> Callable[[tuple, tuple], Any]:
+    """The program, compiled for each shape of its arguments and data when it is first called."""
+    function, make = known.thing
+
+    def run(arguments: tuple, data: tuple) -> Any:
+        behaviour, options = make(arguments)
+        return function(*behaviour, *data, **dict(options))
+
+    run.__name__ = run.__qualname__ = function.__name__  # for profiles and logs
+    return jax.jit(run)

@@ -1,0 +1,313 @@
+"""What a function is made of: functions of equal parts do the same, whichever objects they are.
+
+`regression(model.apply)` and `optax.sgd(0.01)` are new functions each time that they are made. Here a function is taken
+apart into its code, what its closure holds, and the globals that it reads. JAX arrays in closures become arguments.
+A thing that may change unseen, such as an attribute of an object, is never taken for equal: `MayChange` ends the
+attempt, and what holds it is traced again at each call, or known by its identity, as `jax.jit` knows all functions.
+"""
+
+import dataclasses
+import functools
+import inspect
+import itertools
+import sys
+import types
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from jax_meta.programs.libraries import is_library, is_library_file
+from jax_meta.programs.multipliers import Known, multipliers
+
+Make = Callable[[Sequence[Any]], Any]
+"""Puts a thing together again, given the values of its arguments."""
+PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), np.dtype, np.generic, range, slice)
+PURE = ("jax", "jaxlib", "numpy", "optax")
+"""The callables of these do not change."""
+MOST_BYTES = 2**16
+"""NumPy arrays of no more are known by what is in them."""
+
+
+class MayChange(Exception):  # noqa: N818 - not an error: it ends an attempt
+    """A value that may change while its identity does not."""
+
+
+class Parts(NamedTuple):
+    """A thing taken apart.
+
+    Attributes:
+        key: equal for equal things; the values of arguments are not in it.
+        arguments: the arrays in it, and the numbers of optimizers that only multiply.
+        make: puts the thing together, from as many values.
+        settled: whether it will be taken apart in the same way as long as it lives.
+    """
+
+    key: Hashable
+    arguments: tuple[Any, ...]
+    make: Make
+    settled: bool = True
+
+
+def take_apart(thing: Any, within: tuple[int, ...] = (), *, numbers: bool = False) -> Parts:
+    """The parts of a function, or of what a function holds.
+
+    Args:
+        thing: what is taken apart.
+        within: the identities of the functions and classes that hold it.
+        numbers: whether Python's floats are arguments, too. Default: they are not.
+
+    Returns:
+        Its parts.
+
+    Raises:
+        MayChange: for what may change while its identity does not.
+    """
+    if isinstance(thing, jax.Array) or (numbers and type(thing) is float):
+        return Parts(("argument",), (thing,), lambda values: values[0])
+    if isinstance(thing, PLAIN):
+        return Parts(constant(thing), (), lambda values: thing)
+    if isinstance(thing, optax.GradientTransformation) and not numbers:
+        return optimizer(thing, within)
+    if isinstance(thing, tuple | list | dict):
+        return container(thing, within, numbers)
+    if isinstance(thing, np.ndarray):
+        return numpy_array(thing)
+    if isinstance(thing, set | frozenset):
+        key = type(thing), frozenset(take_apart(item, within).key for item in thing)
+        return Parts(key, (), lambda values: thing, isinstance(thing, frozenset))
+    if id(thing) in within:
+        return Parts(("recursion", within.index(id(thing))), (), lambda values: thing, False)
+    if isinstance(thing, jax.tree_util.Partial):
+        return data_function(thing, within)
+    if isinstance(thing, types.FunctionType):
+        return (is_library(thing.__code__) and settled_parts(Known(id(thing), thing), numbers)) or function(
+            thing, within, numbers
+        )
+    if isinstance(thing, types.MethodType | functools.partial):
+        return applied(thing, within, numbers)
+    if isinstance(thing, type):
+        return by_identity(thing, class_key(thing, within))
+    if dataclasses.is_dataclass(thing) and getattr(type(thing), "__dataclass_params__").frozen:  # noqa: B009
+        return record(thing, within, numbers)
+    if isinstance(thing, types.BuiltinFunctionType) or (callable(thing) and module_of(type(thing)) in PURE):
+        return by_identity(thing)
+    if says_what_it_equals(thing):
+        return Parts((constant(thing), class_key(type(thing), within)), (), lambda values: thing)
+    raise MayChange(thing)
+
+
+def says_what_it_equals(thing: Any) -> bool:
+    """Whether a thing has a hash that is not of its identity, as a Flax module of hashable fields."""
+    if type(thing).__hash__ in (None, object.__hash__):
+        return False
+    try:
+        hash(thing)
+    except TypeError:
+        return False
+    return True
+
+
+def constant(thing: Any) -> Hashable:
+    """The key of a value; that of a float has its bits, since 0.0 equals -0.0."""
+    return type(thing), thing.hex() if isinstance(thing, float) else thing
+
+
+def by_identity(thing: Any, *more: Hashable) -> Parts:
+    """A thing that is equal to itself alone."""
+    return Parts((Known(id(thing), thing), *more), (), lambda values: thing, not any(more))
+
+
+def module_of(kind: type) -> str:
+    """The package that a class is of."""
+    return kind.__module__.partition(".")[0]
+
+
+def numpy_array(array: np.ndarray) -> Parts:
+    """A NumPy array by what it holds now."""
+    if array.nbytes > MOST_BYTES or array.dtype.hasobject:
+        raise MayChange(array)
+    return Parts((np.ndarray, array.dtype, array.shape, array.tobytes()), (), lambda values: array, False)
+
+
+@functools.lru_cache(maxsize=1024)
+def settled_parts(known: Known, numbers: bool) -> Parts | None:
+    """The parts of a library's function, kept if they cannot change; None otherwise."""
+    try:
+        parts = function(known.thing, (), numbers)
+    except MayChange:
+        return None
+    return parts if parts.settled else None
+
+
+def function(thing: types.FunctionType, within: tuple[int, ...], numbers: bool) -> Parts:
+    """A function: its code, defaults and closure, and the globals that it reads."""
+    within, code = (*within, id(thing)), thing.__code__
+    try:
+        contents = tuple(cell.cell_contents for cell in thing.__closure__ or ())
+    except ValueError as empty:  # a cell that is filled later
+        raise MayChange(thing) from empty
+    keywords = thing.__kwdefaults__ or {}
+    held = (thing.__defaults__, tuple(keywords.items()), contents, tuple(thing.__dict__.items()))
+    parts = container(held, within, numbers)
+    read = () if is_library(code) else read_by(thing, within)
+    key = code, code.co_filename, Known(id(thing.__globals__), thing.__globals__), parts.key, read
+    return Parts(key, parts.arguments, rebuild(thing, parts.make), parts.settled and is_library(code))
+
+
+def rebuild(thing: types.FunctionType, make_held: Make) -> Make:
+    """Makes a function of the same code, and of other contents; it does not keep `thing` with its arrays."""
+    arguments, closed = (thing.__code__, thing.__globals__, thing.__name__), thing.__closure__ is not None
+    names = {"__qualname__": thing.__qualname__, "__module__": thing.__module__, "__doc__": thing.__doc__}
+
+    def make(values: Sequence[Any]) -> types.FunctionType:
+        defaults, keywords, contents, attributes = make_held(values)
+        made = types.FunctionType(*arguments, defaults, tuple(map(types.CellType, contents)) if closed else None)
+        made.__kwdefaults__ = dict(keywords) or None
+        made.__dict__.update(attributes)
+        for name, value in names.items():
+            setattr(made, name, value)
+        return made
+
+    return make
+
+
+def read_by(thing: types.FunctionType, within: tuple[int, ...]) -> Hashable:
+    """The key of the globals that a function of the user reads; arrays there are known by their identity."""
+    names = names_in(thing.__code__)
+    read = {name: thing.__globals__[name] for name in names if name in thing.__globals__}
+    return tuple((name, key_of_global(value, names, within)) for name, value in read.items())
+
+
+def key_of_global(value: Any, names: tuple[str, ...], within: tuple[int, ...]) -> Hashable:
+    """The key of a global: of a user's module, that of the attributes that are named beside it."""
+    if not isinstance(value, types.ModuleType):
+        parts = take_apart(value, within)
+        return parts.key, tuple(Known(id(argument), argument) for argument in parts.arguments)
+    if is_library_file(getattr(value, "__file__", None)) or id(value) in within:
+        return Known(id(value), value)
+    attributes = {name: vars(value)[name] for name in names if name in vars(value)}
+    within = (*within, id(value))
+    return tuple((name, key_of_global(attribute, names, within)) for name, attribute in attributes.items())
+
+
+@functools.lru_cache(maxsize=1024)
+def names_in(code: types.CodeType) -> tuple[str, ...]:
+    """All names that a function, and those defined in it, look up, in order."""
+    inner = (names_in(constant) for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return tuple(sorted(set(code.co_names).union(*inner)))
+
+
+def class_key(kind: type, within: tuple[int, ...]) -> Hashable:
+    """The key of what a class of the user defines: its methods, and its plain constants; of a library's, none."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    if id(kind) in within or kind.__module__ == "builtins" or is_library_file(file):
+        return ()
+    within = (*within, id(kind))
+    members = ((name, written(thing)) for name, thing in vars(kind).items())
+    return (
+        Known(id(kind), kind),
+        *((name, key_of_global(thing, (), within)) for name, thing in members if is_own(name, thing)),
+        *(class_key(base, within) for base in kind.__bases__),
+    )
+
+
+def written(member: Any) -> Any:
+    """A member of a class as it was written, without what wraps it."""
+    return inspect.unwrap(getattr(member, "__func__", getattr(member, "fget", member)))
+
+
+def is_own(name: str, member: Any) -> bool:
+    """Whether a member is a method of the user's, and none that dataclasses or Flax made; or a plain constant."""
+    if isinstance(member, types.FunctionType):
+        return not (member.__code__.co_filename.startswith("<string") or is_library(member.__code__))
+    return isinstance(member, PLAIN) and not name.startswith("__")
+
+
+def applied(thing: Any, within: tuple[int, ...], numbers: bool) -> Parts:
+    """A bound method, or a function with some of its arguments."""
+    kind, within = type(thing), (*within, id(thing))
+    method = isinstance(thing, types.MethodType)
+    held = (thing.__func__, thing.__self__) if method else (thing.func, thing.args, tuple(thing.keywords.items()))
+    parts = container(held, within, numbers)
+
+    def make(values: Sequence[Any]) -> Any:
+        first, second, *keywords = parts.make(values)
+        return kind(first, second) if method else kind(first, *second, **dict(keywords[0]))
+
+    return parts._replace(key=(kind, parts.key), make=make)
+
+
+def container(thing: Any, within: tuple[int, ...], numbers: bool) -> Parts:
+    """A tuple, named or not, a list or a dict."""
+    kind = type(thing)
+    if kind is dict:
+        parts = container(tuple(thing.items()), within, numbers)
+        return Parts((dict, parts.key), parts.arguments, lambda values: dict(parts.make(values)), False)
+    if kind not in (tuple, list) and not hasattr(kind, "_fields"):
+        raise MayChange(thing)
+    items = [take_apart(item, within, numbers=numbers) for item in thing]
+    arguments = tuple(argument for item in items for argument in item.arguments)
+    makes = [(item.make, len(item.arguments)) for item in items]  # and not the arrays
+
+    def make(values: Sequence[Any]) -> Any:
+        ends = itertools.accumulate(count for _, count in makes)
+        made = [make(values[end - count : end]) for (make, count), end in zip(makes, ends, strict=True)]
+        return kind(*made) if hasattr(kind, "_fields") else kind(made)
+
+    settled = kind is not list and all(item.settled for item in items)
+    return Parts((kind, *(item.key for item in items)), arguments, make, settled)
+
+
+def data_function(thing: jax.tree_util.Partial, within: tuple[int, ...]) -> Parts:
+    """A function of data, such as a sampler: all its arrays are arguments, NumPy's too."""
+    parts = take_apart(thing.func, within)
+    leaves, structure = jax.tree.flatten((thing.args, thing.keywords))
+    count = len(leaves)
+
+    def make(values: Sequence[Any]) -> jax.tree_util.Partial:
+        args, keywords = jax.tree.unflatten(structure, values[:count])
+        return jax.tree_util.Partial(parts.make(values[count:]), *args, **keywords)
+
+    return Parts((type(thing), structure, parts.key), (*leaves, *parts.arguments), make, False)
+
+
+def record(thing: Any, within: tuple[int, ...], numbers: bool) -> Parts:
+    """A frozen dataclass."""
+    fields = tuple((field.name, getattr(thing, field.name)) for field in dataclasses.fields(thing) if field.init)
+    parts, kind = container(fields, within, numbers), type(thing)
+    key = kind, class_key(kind, within), parts.key
+    return parts._replace(key=key, make=lambda values: kind(**dict(parts.make(values))))
+
+
+def optimizer(thing: optax.GradientTransformation, within: tuple[int, ...]) -> Parts:
+    """An optimizer, of whose numbers those that only multiply are arguments: a step size, but not a decay."""
+    parts = container(thing, within, True)
+    shapes = [value if isinstance(value, float) else shape_of(value) for value in parts.arguments]
+    free = multipliers(Known((parts.key, tuple(map(str, map(type, shapes)))), (parts.make, shapes)))
+    free = free + tuple(place for place, value in enumerate(parts.arguments) if is_traced(value) and place not in free)
+    fixed = {place: value for place, value in enumerate(parts.arguments) if place not in free}
+    keys = tuple((place, value_key(value)) for place, value in fixed.items())
+
+    def make(values: Sequence[Any]) -> Any:
+        own = fixed | dict(zip(free, values, strict=True))
+        return parts.make([own[place] for place in range(len(own))])
+
+    return Parts((parts.key, free, keys), tuple(parts.arguments[place] for place in free), make, parts.settled)
+
+
+def value_key(value: Any) -> Hashable:
+    """The key of a number or an array by its value."""
+    return constant(value) if isinstance(value, float) else numpy_array(np.asarray(value)).key
+
+
+def shape_of(array: jax.Array) -> jax.ShapeDtypeStruct:
+    """The shape of an array, also of a traced one, in its place."""
+    return jax.ShapeDtypeStruct(array.shape, array.dtype)
+
+
+def is_traced(value: Any) -> bool:
+    """Whether a value is not known while JAX traces."""
+    return isinstance(value, jax.core.Tracer)

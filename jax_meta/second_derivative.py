@@ -1,0 +1,135 @@
+"""Whether an inner optimizer can be differentiated: where a gradient is zero, too, as of a unit that is off."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.extend.core import JaxprEqn, Literal, jaxpr_as_fun
+
+from jax_meta.arguments import check_params
+from jax_meta.base import Params
+from jax_meta.inner import adapt
+from jax_meta.memory import UNROLL_LIMIT
+from jax_meta.programs.multipliers import Known
+from jax_meta.programs.parts import MayChange, shape_of, take_apart
+
+FIRST_ORDER = "choose a learner that does not differentiate the inner loop: jax_meta.fomaml or jax_meta.reptile"
+ARITHMETIC = {"abs", "add", "add_any", "clamp", "cos", "dot_general", "exp", "max", "min", "mul", "neg"}
+SELECTION = {"and", "eq", "ge", "gt", "iota", "le", "lt", "ne", "not", "or", "reduce_sum", "select_n", "sign", "sin"}
+SHAPES = {"broadcast_in_dim", "concatenate", "convert_element_type", "copy", "reshape", "slice", "squeeze", "transpose"}
+SMOOTH = ARITHMETIC | SELECTION | SHAPES | {"square", "sub", "tanh"}
+"""Operations whose derivative is finite wherever their result is."""
+
+
+def check_second_derivative(optimizer: optax.GradientTransformation, params: Params, *, num_steps: int) -> None:
+    """Raises ValueError if `num_steps` of the optimizer have no finite derivative where a gradient has a zero.
+
+    A ReLU that is off gives exact zeros, and d√v/dv at 0 is infinite: plain `optax.adam` then turns MAML's gradient
+    into NaN. The optimizer is tried, for up to UNROLL_LIMIT steps, on two losses: of one the first unit of each leaf
+    has no gradient, of the other no parameter has. It is given few units a leaf unless it asks for more, while JAX
+    traces, so that a compiled meta-step does not pay for it; and not at all where it does nothing but what is SMOOTH,
+    as SGD with momentum. Numbers that only multiply, as learning
+    rates, are tried as 1, traced or not.
+    """
+    check_params(params)
+    few = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct([min(size, 2) for size in leaf.shape], leaf.dtype), params)
+    with jax.disable_jit(False):  # it may be set, to step through a loss
+        try:
+            finite = has_finite_slopes(optimizer, few, num_steps)
+        except (TypeError, ValueError):  # such as an optimizer that holds an array of the parameters' shapes
+            try:
+                finite = has_finite_slopes(optimizer, jax.tree.map(shape_of, params), num_steps)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"the inner optimizer's update cannot be differentiated: {FIRST_ORDER}.") from error
+    if not finite:
+        raise ValueError(
+            "the inner optimizer's update has no finite derivative where the gradient of a unit, or all of one task's, "
+            "is zero, so a second-order meta-gradient would be NaN. Give it a positive eps_root, as in "
+            "optax.adam(1e-3, eps_root=1e-8), clip with optax.clip instead of by a norm, use optax.sgd, or "
+            f"{FIRST_ORDER}."
+        )
+
+
+def has_finite_slopes(optimizer: optax.GradientTransformation, shapes: Params, num_steps: int) -> bool:
+    """Whether the derivative of the adapted parameters is finite; True where the optimizer holds traced arrays."""
+    leaves, structure = jax.tree.flatten(shapes)
+    key = tuple((leaf.shape, leaf.dtype) for leaf in leaves), structure, min(num_steps, UNROLL_LIMIT)
+    try:
+        parts = take_apart(optimizer)
+    except MayChange:
+        return work_out(optimizer, shapes, num_steps)
+    optimizer = parts.make([one_like(value) for value in parts.arguments])
+    return found_slopes(Known((parts.key, key), (optimizer, shapes, num_steps)))
+
+
+@functools.lru_cache(maxsize=256)
+def found_slopes(known: Known) -> bool:
+    """`work_out`, found again for an optimizer of the same parts."""
+    return work_out(*known.thing)
+
+
+def work_out(optimizer: optax.GradientTransformation, shapes: Params, num_steps: int) -> bool:
+    """`has_finite_slopes`, by the operations of an update, or else by a trial."""
+    return is_smooth(optimizer, shapes) or try_slopes(optimizer, shapes, num_steps)
+
+
+def one_like(value: Any) -> float | np.ndarray:
+    """One, with the sign of the number where it is known."""
+    return math.copysign(1.0, value) if isinstance(value, float) else np.ones(value.shape, value.dtype)
+
+
+def is_smooth(optimizer: optax.GradientTransformation, shapes: Params) -> bool:
+    """Whether an update does nothing but what is SMOOTH."""
+
+    def update(gradient):
+        return optimizer.update(gradient, optimizer.init(gradient), gradient)[0]
+
+    try:
+        return all(is_smooth_operation(equation) for equation in jax.make_jaxpr(update)(shapes).eqns)
+    except Exception:  # whatever this optimizer asks for: it is tried with all that an inner loop gives
+        return False
+
+
+def is_smooth_operation(equation: JaxprEqn) -> bool:
+    """Whether an operation is SMOOTH, a division by a constant, or a call of such operations."""
+    name, inner = equation.primitive.name, equation.params.get("jaxpr")
+    if name in ("jit", "pjit"):
+        return all(map(is_smooth_operation, inner.eqns))
+    if name == "integer_pow":
+        return equation.params["y"] >= 0
+    return name in SMOOTH or (name == "div" and isinstance(equation.invars[1], Literal))
+
+
+def try_slopes(optimizer: optax.GradientTransformation, shapes: Params, num_steps: int) -> bool:
+    """`has_finite_slopes`, by a derivative of the adapted parameters that is taken at once, though JAX traces."""
+
+    def live(leaf):
+        units = leaf.shape[-1] if leaf.ndim and leaf.shape[-1] > 1 else leaf.size
+        return (np.arange(leaf.size) % units > min(0, units - 2)).astype(leaf.dtype).reshape(leaf.shape)
+
+    def adapted_sum(params, mask):
+        def loss_fn(params, batch, key):  # whose gradient is below one, since steps of sgd(5) on ½ ‖θ‖² leave float16
+            terms = jax.tree.map(lambda leaf, mask: jnp.sum(mask * optax.losses.log_cosh(leaf)), params, mask)
+            return 1 + sum(term.astype(jnp.float32) for term in jax.tree.leaves(terms)), {}
+
+        steps = min(num_steps, UNROLL_LIMIT)
+        key = jax.random.key(0)
+        adapted = adapt(loss_fn, optimizer, params, jnp.zeros(1), key, num_steps=steps, remat="steps")
+        return sum(leaf.astype(jnp.float32).sum() for leaf in jax.tree.leaves(adapted))
+
+    def slopes_are_finite(params, masks):
+        slopes = jax.lax.map(lambda mask: jax.grad(adapted_sum)(params, mask), masks)
+        return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes)]).all()
+
+    ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
+    masks = jax.tree.map(lambda leaf: np.stack([live(leaf), np.zeros_like(leaf)]), ones)
+    traced = jax.make_jaxpr(slopes_are_finite)(ones, masks)
+    if any(isinstance(constant, jax.core.Tracer) for constant in traced.consts):
+        return True
+    leaves = jax.tree.leaves((ones, masks))  # arguments, since the compiler would take seconds to fold such constants
+    (finite,) = jax.jit(jaxpr_as_fun(traced)).lower(*leaves).compile()(*leaves)
+    return bool(finite)
