@@ -1,17 +1,19 @@
 """Strict numerics for every test and every example of a docstring, and a compiler that does not waste their time.
 
 Double precision, and no silent broadcasting between ranks. The tests compile thousands of small programs and run each
-once: the compiler is told not to optimise them, and to emit them in the way that compiles twice as fast. What a module
-compiled and will not use again is let go, or a worker grows by gigabytes.
+once: the compiler is told not to optimise them, and to emit them in the way that compiles twice as fast. What was
+compiled is let go between modules once it takes much room, or a worker grows by gigabytes.
 A shell may start the tests in the background with Ctrl-C ignored, which the processes under test would inherit.
 """
 
 import gc
 import os
+import resource
 import signal
 from pathlib import Path
 
 TESTS = Path(__file__).parent / "tests"
+ROOM = 800 * 2**20
 FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '').removeprefix(FLAGS)}"  # before JAX looks at it
 
@@ -38,8 +40,17 @@ def pytest_collection_finish():
     gc.set_threshold(50_000, 20, 100)
 
 
+def resident_bytes():
+    """The memory that this process holds; where the system does not tell, too much."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        return ROOM
+
+
 @pytest.fixture(autouse=True, scope="module")
-def _programs_of_this_module_only():
+def _programs_in_bounds():
     yield
-    jax.clear_caches()
-    gc.collect()
+    if resident_bytes() >= ROOM:
+        jax.clear_caches()
+        gc.collect()

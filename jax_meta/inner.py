@@ -118,6 +118,7 @@ def adapt(
     """
     check_optimizer(optimizer)
     check_params(params)
+    check_key(key)
     check_num_steps(num_steps)
     check_labels_at_hand(checked_loss(loss_fn), params, batch, key)
     options = {"num_steps": num_steps, "batch_size": batch_size, "remat": remat, "mixed_mode": mixed_mode}

@@ -169,8 +169,6 @@ def train_step(
         >>> assert state.step == 1 and 0 < state.params < 3
     """
     check_training(learner, optimizer, state)
-    check_opt_state(state, optimizer)
-    check_carried(state.params, state.opt_state)
     check_tasks(tasks)
     return call(meta_step, (learner, optimizer), (state, tasks), task_batch_size=task_batch_size, mesh=mesh)
 
@@ -184,7 +182,9 @@ def meta_step(
     task_batch_size: int | None,
     mesh: Mesh | None,
 ) -> tuple[TrainState, Metrics]:
-    """`train_step`, when all is checked."""
+    """`train_step`, once the arguments are checked, but for the shapes of the optimizer's state."""
+    check_opt_state(state, optimizer)
+    check_carried(state.params, state.opt_state)
     _, key = step_keys(state.key, state.step)
     gradient, metrics, value = mean_of_tasks(
         learner, state.params, tasks, key, task_batch_size=task_batch_size, mesh=mesh

@@ -1,7 +1,6 @@
 """Whether an inner optimizer can be differentiated: where a gradient is zero, too, as of a unit that is off."""
 
 import functools
-import math
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from jax_meta.base import Params
 from jax_meta.inner import adapt
 from jax_meta.memory import UNROLL_LIMIT
 from jax_meta.programs.multipliers import Known
-from jax_meta.programs.parts import MayChange, shape_of, take_apart
+from jax_meta.programs.parts import MayChange, is_traced, shape_of, take_apart
 
 FIRST_ORDER = "choose a learner that does not differentiate the inner loop: jax_meta.fomaml or jax_meta.reptile"
 ARITHMETIC = {"abs", "add", "add_any", "clamp", "cos", "dot_general", "exp", "max", "min", "mul", "neg"}
@@ -62,8 +61,9 @@ def has_finite_slopes(optimizer: optax.GradientTransformation, shapes: Params, n
         parts = take_apart(optimizer)
     except MayChange:
         return work_out(optimizer, shapes, num_steps)
-    optimizer = parts.make([one_like(value) for value in parts.arguments])
-    return found_slopes(Known((parts.key, key), (optimizer, shapes, num_steps)))
+    units = [unit_of(value) for value in parts.arguments]
+    key = parts.key, key, tuple(np.asarray(unit).tobytes() for unit in units)
+    return found_slopes(Known(key, (parts.make(units), shapes, num_steps)))
 
 
 @functools.lru_cache(maxsize=256)
@@ -77,9 +77,11 @@ def work_out(optimizer: optax.GradientTransformation, shapes: Params, num_steps:
     return is_smooth(optimizer, shapes) or try_slopes(optimizer, shapes, num_steps)
 
 
-def one_like(value: Any) -> float | np.ndarray:
-    """One, with the sign of the number where it is known."""
-    return math.copysign(1.0, value) if isinstance(value, float) else np.ones(value.shape, value.dtype)
+def unit_of(value: Any) -> Any:
+    """The sign of a number, 1, 0 or -1; 1 of one that is traced."""
+    if is_traced(value):
+        return np.ones(value.shape, value.dtype)
+    return float(np.sign(value)) if isinstance(value, float) else np.sign(np.asarray(value))
 
 
 def is_smooth(optimizer: optax.GradientTransformation, shapes: Params) -> bool:

@@ -19,7 +19,7 @@ def blocks(name: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", read(name), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("name", [pytest.param("README.md", marks=pytest.mark.slow), "CONTRIBUTING.md"])
 def test_python_blocks_run(name, tmp_path, monkeypatch):
     """Each block may use the names of those before it; its assertions are the test."""
     monkeypatch.chdir(tmp_path)

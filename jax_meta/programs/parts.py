@@ -287,8 +287,9 @@ def optimizer(thing: optax.GradientTransformation, within: tuple[int, ...]) -> P
     parts = container(thing, within, True)
     shapes = [value if isinstance(value, float) else shape_of(value) for value in parts.arguments]
     free = multipliers(Known((parts.key, tuple(map(str, map(type, shapes)))), (parts.make, shapes)))
-    free = free + tuple(place for place, value in enumerate(parts.arguments) if is_traced(value) and place not in free)
     fixed = {place: value for place, value in enumerate(parts.arguments) if place not in free}
+    if any(map(is_traced, fixed.values())):
+        raise MayChange(thing)
     keys = tuple((place, value_key(value)) for place, value in fixed.items())
 
     def make(values: Sequence[Any]) -> Any:

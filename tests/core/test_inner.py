@@ -7,7 +7,8 @@ import optax
 import pytest
 
 import jax_meta
-from jax_meta.inner import UNROLL_LIMIT, minibatch_indices
+from jax_meta.inner import minibatch_indices
+from jax_meta.memory import UNROLL_LIMIT
 
 KEY = jax.random.key(0)
 BATCH = jnp.arange(6.0)

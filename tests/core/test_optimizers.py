@@ -167,17 +167,32 @@ def test_reptile_with_a_line_search_reaches_the_minimum():
     assert_close(slope(adapted), optax.tree.zeros_like(adapted), atol=1e-8)
 
 
-def test_a_traced_learning_rate_cannot_be_tried_and_is_let_pass():
-    def passes(rate):
-        check_second_derivative(optax.adam(rate), PARAMS, num_steps=1)
-        return rate
+def test_a_traced_learning_rate_is_tried_as_one():
+    def verdict(rate, **options):
+        return is_accepted(optax.adam(rate, **options), num_steps=1)
+
+    rates = jnp.ones(2)
+    assert not jax.vmap(lambda rate: jnp.asarray(verdict(rate)))(rates).any()
+    assert jax.vmap(lambda rate: jnp.asarray(verdict(rate, eps_root=1e-8)))(rates).all()
+
+
+def test_a_traced_decay_cannot_be_tried_and_is_let_pass():
+    def passes(decay):
+        check_second_derivative(optax.adam(0.1, b2=decay), PARAMS, num_steps=1)
+        return decay
 
     assert jax.vmap(passes)(jnp.ones(2)).shape == (2,)
+
+
+def test_what_only_adds_and_multiplies_is_accepted_without_a_trial(caplog):
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        jax.eval_shape(lambda: check_second_derivative(optax.sgd(0.1, momentum=0.7), PARAMS, num_steps=2))
+    assert not [record for record in caplog.records if "Finished XLA compilation" in record.getMessage()]
 
 
 def test_the_check_compiles_one_program(caplog):
     """It had compiled each of its operations, which took half a minute with the leaves of a ResNet."""
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
-        jax.eval_shape(lambda: check_second_derivative(optax.sgd(0.1), PARAMS, num_steps=2))
+        jax.eval_shape(lambda: check_second_derivative(optax.adam(0.1, b1=0.7, eps_root=1e-8), PARAMS, num_steps=2))
     compiled = [record for record in caplog.records if "Finished XLA compilation" in record.getMessage()]
     assert len(compiled) == 1

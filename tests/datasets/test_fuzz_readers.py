@@ -22,7 +22,8 @@ from tests.datasets import test_cifar100
 from tests.datasets.hostile import attempt, damage, is_valid
 from tests.datasets.mini_imagenet_files import SIZE, write_csv, write_npz, write_pickles
 
-SEEDS = 150
+SEEDS = [20, pytest.param(150, marks=pytest.mark.slow)]
+"""How many damages of each file: few in the fast tier."""
 STEMS = ("images_background", "images_evaluation")
 
 
@@ -147,21 +148,23 @@ def check(reader, folder, seed, *, inside=False):
     return isinstance(found, str)
 
 
+@pytest.mark.parametrize("seeds", SEEDS)
 @pytest.mark.parametrize("reader", READERS)
-def test_damaged_files_are_read_or_refused(reader, tmp_path):
+def test_damaged_files_are_read_or_refused(reader, seeds, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
     write, _, load = READERS[reader]
     write(folder)
     load(folder)
-    refused = sum(check(reader, folder, seed) for seed in range(SEEDS))
-    assert refused == 0 if reader == "cache" else refused > SEEDS // 4
+    refused = sum(check(reader, folder, seed) for seed in range(seeds))
+    assert refused == 0 if reader == "cache" else refused > seeds // 4
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+@pytest.mark.parametrize("seeds", SEEDS)
 @pytest.mark.parametrize("reader", ["omniglot", "mini-imagenet npz"])
-def test_damage_that_the_checksum_of_a_zip_does_not_show(reader, tmp_path):
+def test_damage_that_the_checksum_of_a_zip_does_not_show(reader, seeds, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
     READERS[reader][0](folder)
-    assert sum(check(reader, folder, seed, inside=True) for seed in range(SEEDS)) > SEEDS // 4
+    assert sum(check(reader, folder, seed, inside=True) for seed in range(seeds)) > seeds // 4

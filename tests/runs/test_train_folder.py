@@ -199,6 +199,7 @@ training.train(sys.argv[1], report=limit)
 """
 
 
+@pytest.mark.slow  # in a process of its own
 def test_a_checkpoint_that_cannot_be_written_is_told_and_the_one_before_stays(tmp_path):
     environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "JAX_ENABLE_X64": "1", "PATH": ""}
     command = [sys.executable, "-c", LIMITED, str(tmp_path)]

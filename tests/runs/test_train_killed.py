@@ -16,6 +16,7 @@ import pytest
 import jax_meta
 from tests.runs.training import bits, first_state, train
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 KILLS = 20
 
@@ -65,7 +66,6 @@ def wait_for_step(process, step):
     raise AssertionError(process.stderr.read())
 
 
-@pytest.mark.slow
 def test_a_run_killed_at_twenty_random_moments_ends_as_one_that_was_not(tmp_path, environment, whole):
     """It saves after every part of two meta-steps, so that most kills meet a save in the background."""
     moments = random.Random(os.environ.get("PYTEST_SEED", "moments"))
@@ -85,7 +85,6 @@ def test_a_run_killed_at_twenty_random_moments_ends_as_one_that_was_not(tmp_path
     same(tmp_path, whole)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_first_and_then_does_what_it_does(tmp_path, environment, whole, number):
     process = start(tmp_path, environment | {"TRAIN_STEPS": "100000"})
