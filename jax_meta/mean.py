@@ -40,10 +40,10 @@ def mean_gradient(
     Those that do not are zeros in the mean.
     """
     if isinstance(learner.gradient, LossGradient) and holds_sums(meta_params):
-        mean: Callable[..., Mean] = partial(gradient_of_batch, learner.gradient, meta_params)
+        mean: Callable[..., Mean] = partial(gradient_of_batch, learner.gradient)
     else:
-        mean = partial(mean_over_tasks, partial(gradient_of_task, learner), meta_params)
-    return in_batches(mean, task_batch_size, tasks, keys, counted)
+        mean = partial(mean_over_tasks, partial(gradient_of_task, learner))
+    return in_batches(mean, task_batch_size, meta_params, tasks, keys, counted)
 
 
 def mean_loss(
@@ -55,29 +55,36 @@ def mean_loss(
     counted: jax.Array | None = None,
 ) -> jax.Array:
     """The loss whose derivative `mean_gradient` is."""
-    mean = partial(mean_over_tasks, partial(loss_of_task, gradient), meta_params)
-    return in_batches(mean, task_batch_size, tasks, keys, counted)[0]
+    mean = partial(mean_over_tasks, partial(loss_of_task, gradient))
+    return in_batches(mean, task_batch_size, meta_params, tasks, keys, counted)[0]
 
 
 def in_batches(
-    mean: Callable[[Task, jax.Array, jax.Array | None], Any],
+    mean: Callable[[Params, Task, jax.Array, jax.Array | None], Any],
     task_batch_size: int | None,
+    meta_params: Params,
     tasks: Task,
     keys: jax.Array,
     counted: jax.Array | None,
 ) -> Any:
-    """`mean(tasks, keys, counted)`, of `task_batch_size` tasks after the other."""
+    """`mean(meta_params, tasks, keys, counted)`, of `task_batch_size` tasks after the other."""
     num_tasks = len(keys)
     check_task_batch_size(task_batch_size, num_tasks)
     if task_batch_size is None or task_batch_size == num_tasks:
-        return mean(tasks, keys, counted)
+        return mean(meta_params, tasks, keys, counted)
 
+    mean = jax.jit(mean)  # so that it is traced once, for its shapes and for the scan
     num_batches = num_tasks // task_batch_size
     batches = jax.tree.map(
         lambda leaf: leaf.reshape(num_batches, task_batch_size, *leaf.shape[1:]), (tasks, keys, counted)
     )
-    zeros = optax.tree.zeros_like(jax.eval_shape(mean, *jax.tree.map(lambda leaf: leaf[0], batches)))
-    total, _ = jax.lax.scan(lambda total, batch: (optax.tree.add(total, mean(*batch)), None), zeros, batches)
+    first = jax.tree.map(lambda leaf: leaf[0], batches)
+    zeros = optax.tree.zeros_like(jax.eval_shape(mean, meta_params, *first))
+
+    def add(total, batch):
+        return optax.tree.add(total, mean(meta_params, *batch)), None
+
+    total, _ = jax.lax.scan(add, zeros, batches)
     return jax.tree.map(lambda leaf: leaf / num_batches, total)
 
 

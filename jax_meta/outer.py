@@ -181,6 +181,8 @@ def steps_on_tasks(
     if taken is None:
         return jax.lax.scan(step, state, tasks)
 
+    step = jax.jit(step)  # so that it is traced once
+
     def skip(state, tasks):
         return state, optax.tree.zeros_like(jax.eval_shape(step, state, tasks)[1])
 

@@ -6,7 +6,7 @@ every order are again one of these three, so there is one primitive, whose deriv
 faces is computed in the way that was measured to be the fastest on the platform.
 """
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -67,6 +67,7 @@ def make_form(
         operands = vary_alike(*(known[role] for role in others(roles, wanted)))
         return primitive.bind(*operands, wanted=wanted, geometry=geometry)
 
+    @lru_cache(maxsize=4096)  # since JAX asks anew at each operation
     def abstract(left, right, **options):  # by jax.lax's own rules: dtype, sharding, the axes it varies over
         return typed.trace(left, right, **options).jaxpr.out_avals[0]
 
