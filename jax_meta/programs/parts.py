@@ -90,7 +90,7 @@ def take_apart(thing: Any, within: tuple[int, ...] = (), *, numbers: bool = Fals
         return applied(thing, within, numbers)
     if isinstance(thing, type):
         return by_identity(thing, class_key(thing, within))
-    if dataclasses.is_dataclass(thing) and getattr(type(thing), "__dataclass_params__").frozen:  # noqa: B009
+    if is_frozen(thing):
         return record(thing, within, numbers)
     if isinstance(thing, types.BuiltinFunctionType) or (callable(thing) and module_of(type(thing)) in PURE):
         return by_identity(thing)
@@ -108,6 +108,11 @@ def says_what_it_equals(thing: Any) -> bool:
     except TypeError:
         return False
     return True
+
+
+def is_frozen(thing: Any) -> bool:
+    """Whether a thing is a frozen dataclass, with its fields in a dictionary."""
+    return dataclasses.is_dataclass(thing) and hasattr(thing, "__dict__") and type(thing).__dataclass_params__.frozen
 
 
 def constant(thing: Any) -> Hashable:
@@ -255,7 +260,7 @@ def container(thing: Any, within: tuple[int, ...], numbers: bool) -> Parts:
     def make(values: Sequence[Any]) -> Any:
         ends = itertools.accumulate(count for _, count in makes)
         made = [make(values[end - count : end]) for (make, count), end in zip(makes, ends, strict=True)]
-        return kind(*made) if hasattr(kind, "_fields") else kind(made)
+        return kind._make(made) if hasattr(kind, "_fields") else kind(made)
 
     settled = kind is not list and all(item.settled for item in items)
     return Parts((kind, *(item.key for item in items)), arguments, make, settled)
@@ -275,11 +280,18 @@ def data_function(thing: jax.tree_util.Partial, within: tuple[int, ...]) -> Part
 
 
 def record(thing: Any, within: tuple[int, ...], numbers: bool) -> Parts:
-    """A frozen dataclass."""
-    fields = tuple((field.name, getattr(thing, field.name)) for field in dataclasses.fields(thing) if field.init)
-    parts, kind = container(fields, within, numbers), type(thing)
-    key = kind, class_key(kind, within), parts.key
-    return parts._replace(key=key, make=lambda values: kind(**dict(parts.make(values))))
+    """A frozen dataclass, however it is initialised; what a property keeps in it is left out."""
+    kind = type(thing)
+    names = [name for name in vars(thing) if not isinstance(getattr(kind, name, None), functools.cached_property)]
+    parts = container(tuple((name, getattr(thing, name)) for name in names), within, numbers)
+
+    def make(values: Sequence[Any]) -> Any:
+        made = object.__new__(kind)
+        for name, value in parts.make(values):
+            object.__setattr__(made, name, value)
+        return made
+
+    return parts._replace(key=(kind, class_key(kind, within), parts.key), make=make)
 
 
 def optimizer(thing: optax.GradientTransformation, within: tuple[int, ...]) -> Parts:

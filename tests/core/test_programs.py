@@ -3,6 +3,7 @@
 import gc
 import sys
 import weakref
+from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -27,6 +28,19 @@ this_module = sys.modules[__name__]
 class Record(NamedTuple):
     left: float
     right: float
+
+
+@dataclass(frozen=True, init=False)
+class Scaled:
+    """A module as Equinox has them: a frozen dataclass with an initialiser of its own, and an array."""
+
+    weight: jax.Array
+
+    def __init__(self, size):
+        object.__setattr__(self, "weight", jnp.arange(size, dtype=float))
+
+    def __call__(self, x):
+        return x * self.weight.sum()
 
 
 class Doubled(nn.Module):
@@ -200,6 +214,12 @@ def test_inside_a_transformation_the_function_is_called_as_it_is():
     )
     with jax.disable_jit():
         assert run(adder(1.0)) == 2.0
+
+
+def test_a_frozen_dataclass_is_put_together_without_its_initialiser():
+    assert [run(Scaled(size)) for size in (3, 4)] == [3.0, 6.0]
+    assert equal(Scaled(3), Scaled(3))
+    assert take_apart(Scaled(3)).make((jnp.ones(2),))(2.0) == 4.0
 
 
 def test_recursion_ends():
