@@ -133,7 +133,7 @@ def measure_steps(
         check_count(task_batch_size, "task_batch_size", least=1)
     check_key(key)
     check_tasks(tasks)
-    options = {"num_steps": num_steps, "task_batch_size": task_batch_size}
+    options: dict[str, Any] = {"num_steps": num_steps, "task_batch_size": task_batch_size}
     return call(curves_of_tasks, (learner, measure), (meta_params, tasks, key), **options)
 
 

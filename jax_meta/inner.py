@@ -121,7 +121,12 @@ def adapt(
     check_key(key)
     check_num_steps(num_steps)
     check_labels_at_hand(checked_loss(loss_fn), params, batch, key)
-    options = {"num_steps": num_steps, "batch_size": batch_size, "remat": remat, "mixed_mode": mixed_mode}
+    options: dict[str, Any] = {
+        "num_steps": num_steps,
+        "batch_size": batch_size,
+        "remat": remat,
+        "mixed_mode": mixed_mode,
+    }
     behaviour, data = (loss_fn, optimizer, order, observe), (params, batch, key)
     adapted, observations = call(adapt_from_start, behaviour, data, **options)
     return adapted if observe is None else (adapted, observations)

@@ -64,7 +64,7 @@ def meta_gradient(
     check_learner(learner)
     check_tasks(tasks)
     check_key(key)
-    options = {"task_batch_size": task_batch_size, "mesh": mesh}
+    options: dict[str, Any] = {"task_batch_size": task_batch_size, "mesh": mesh}
     mean = call(mean_of_tasks, (learner,), (meta_params, tasks, key), **options)
     return mean.gradient, mean.metrics
 

@@ -177,7 +177,7 @@ def steps_on_tasks(
     mesh: Mesh | None,
 ) -> tuple[TrainState, Metrics]:
     """`fit_tasks`, but for entries that are not to be `taken`, bool `[num_meta_steps]`."""
-    step = partial(train_step, learner, optimizer, task_batch_size=task_batch_size, mesh=mesh)
+    step: Callable = partial(train_step, learner, optimizer, task_batch_size=task_batch_size, mesh=mesh)
     if taken is None:
         return jax.lax.scan(step, state, tasks)
 

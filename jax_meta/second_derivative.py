@@ -56,13 +56,13 @@ def check_second_derivative(optimizer: optax.GradientTransformation, params: Par
 def has_finite_slopes(optimizer: optax.GradientTransformation, shapes: Params, num_steps: int) -> bool:
     """Whether the derivative of the adapted parameters is finite; True where the optimizer holds traced arrays."""
     leaves, structure = jax.tree.flatten(shapes)
-    key = tuple((leaf.shape, leaf.dtype) for leaf in leaves), structure, min(num_steps, UNROLL_LIMIT)
+    setting = tuple((leaf.shape, leaf.dtype) for leaf in leaves), structure, min(num_steps, UNROLL_LIMIT)
     try:
         parts = take_apart(optimizer)
     except MayChange:
         return work_out(optimizer, shapes, num_steps)
     units = [unit_of(value) for value in parts.arguments]
-    key = parts.key, key, tuple(np.asarray(unit).tobytes() for unit in units)
+    key = parts.key, setting, tuple(np.asarray(unit).tobytes() for unit in units)
     return found_slopes(Known(key, (parts.make(units), shapes, num_steps)))
 
 
@@ -98,9 +98,9 @@ def is_smooth(optimizer: optax.GradientTransformation, shapes: Params) -> bool:
 
 def is_smooth_operation(equation: JaxprEqn) -> bool:
     """Whether an operation is SMOOTH, a division by a constant, or a call of such operations."""
-    name, inner = equation.primitive.name, equation.params.get("jaxpr")
+    name = equation.primitive.name
     if name in ("jit", "pjit"):
-        return all(map(is_smooth_operation, inner.eqns))
+        return all(map(is_smooth_operation, equation.params["jaxpr"].eqns))
     if name == "integer_pow":
         return equation.params["y"] >= 0
     return name in SMOOTH or (name == "div" and isinstance(equation.invars[1], Literal))

@@ -112,7 +112,8 @@ def says_what_it_equals(thing: Any) -> bool:
 
 def is_frozen(thing: Any) -> bool:
     """Whether a thing is a frozen dataclass, with its fields in a dictionary."""
-    return dataclasses.is_dataclass(thing) and hasattr(thing, "__dict__") and type(thing).__dataclass_params__.frozen
+    is_record = dataclasses.is_dataclass(thing) and hasattr(thing, "__dict__")
+    return is_record and getattr(type(thing), "__dataclass_params__").frozen  # noqa: B009
 
 
 def constant(thing: Any) -> Hashable:
