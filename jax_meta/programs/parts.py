@@ -101,7 +101,8 @@ def take_apart(thing: Any, within: tuple[int, ...] = (), *, numbers: bool = Fals
 
 def says_what_it_equals(thing: Any) -> bool:
     """Whether a thing has a hash that is not of its identity, as a Flax module of hashable fields."""
-    if type(thing).__hash__ in (None, object.__hash__):
+    own: Any = type(thing).__hash__
+    if own is object.__hash__:
         return False
     try:
         hash(thing)
