@@ -192,6 +192,15 @@ def minibatch_indices(
     return passes.reshape(-1)[: num_steps * batch_size].reshape(num_steps, batch_size)
 
 
+def first_order_of(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """The same optimizer, for which inner gradients are constants: MAML through it is of the first order.
+
+    It is `jax_meta.fomaml` where updates do not read the parameters. Where adaptation starts from what is computed of
+    the meta-parameters, or the optimizer has meta-parameters itself, their derivative stays.
+    """
+    return optax.chain(optax.stateless(lambda gradient, _: jax.lax.stop_gradient(gradient)), optimizer)
+
+
 def check_second_derivative(optimizer: optax.GradientTransformation, params: Params, *, num_steps: int) -> None:
     """Raises ValueError if `num_steps` of the optimizer have no finite derivative where a gradient has a zero.
 
