@@ -97,9 +97,12 @@ def lstm_optimizer(
         >>> gradient, metrics = learner.gradient(meta_params, jax_meta.Task(line, line), jax.random.key(0))
         >>> assert jnp.abs(gradient.lstm["params"]["Dense_0"]["bias"]).item() > 0
     """
-    for name, count in (("num_steps", num_steps), ("units", units), ("truncate", truncate)):
-        if count is not None or name != "truncate":
-            check_count(count, name, least=1)
+    for name, count in (
+        ("num_steps", num_steps),
+        ("units", units),
+        ("truncate", num_steps if truncate is None else truncate),
+    ):
+        check_count(count, name, least=1)
 
     def network(vector):
         zeros = jnp.zeros((vector.size, units), vector.dtype)

@@ -33,7 +33,7 @@ def maml_plus_plus(
     *,
     step_size: float | jax.Array,
     num_steps: int,
-    weights: jax.Array | None = None,
+    weights: jax.Array | np.ndarray | None = None,
     first_order: bool = False,
     batch_size: int | None = None,
     remat: Remat = "none",

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jax_meta.arguments import check_meta_params, check_optimizer, check_params
@@ -36,7 +37,7 @@ def meta_optimizer(
     make_optimizer: Callable[[PyTree], optax.GradientTransformation],
     optimizer_params: PyTree,
     num_steps: int,
-    weights: jax.Array | None = None,
+    weights: jax.Array | np.ndarray | None = None,
     first_order: bool = False,
     batch_size: int | None = None,
     remat: Remat = "none",
@@ -45,8 +46,9 @@ def meta_optimizer(
     """MAML's gradient with respect to the initialization and to any parameters of the inner optimizer.
 
     `gradient = ∇(θ, ω) Σᵢ vᵢ L_query(ψᵢ)`, where ψᵢ is what i steps of the optimizer that `make_optimizer(ω)` makes
-    lead to from θ. Whatever number optax takes can be learned so: a momentum, the decay of a schedule. A number with
-    bounds is best learned as what a sigmoid or an exponential makes it of.
+    lead to from θ. Whatever number optax takes as an array can be learned so: a momentum, the decay of a schedule. One
+    with bounds is best learned as what a sigmoid or an exponential makes it of. A schedule is a function of the step,
+    as below: `optax.exponential_decay` itself asks whether its decay is 0, which JAX cannot tell while it traces.
 
     Args:
         loss_fn: `(params, batch, key) -> (loss, metrics)`.
@@ -72,14 +74,14 @@ def meta_optimizer(
     Example:
         >>> import jax, jax.numpy as jnp, jax_meta, optax
         >>> def make_optimizer(omega):
-        ...     rate = optax.exponential_decay(0.1, transition_steps=1, decay_rate=jnp.exp(omega["log_decay"]))
+        ...     rate = lambda step: 0.1 * jnp.exp(omega["log_decay"] * step)
         ...     return optax.sgd(rate, momentum=jax.nn.sigmoid(omega["momentum"]))
         >>> loss_fn = jax_meta.regression(lambda slope, inputs: slope * inputs)
         >>> start = {"log_decay": jnp.array(-0.1), "momentum": jnp.array(0.0)}
         >>> options = {"make_optimizer": make_optimizer, "optimizer_params": start, "num_steps": 3}
         >>> learner, line = jax_meta.meta_optimizer(loss_fn, **options), (jnp.ones((2, 1)), 3 * jnp.ones((2, 1)))
         >>> meta_params = learner.init(jnp.zeros(()))
-        >>> gradient, metrics = learner.gradient(meta_params, jax_meta.Task(line, line), jax.random.key(0))
+        >>> gradient, metrics = jax.jit(learner.gradient)(meta_params, jax_meta.Task(line, line), jax.random.key(0))
         >>> assert gradient.optimizer["momentum"] < 0 and gradient.optimizer["log_decay"] < 0  # both adapt too slowly
     """
     check_params(optimizer_params)
@@ -114,7 +116,7 @@ def learner_of_optimizer(
     *,
     name: str,
     num_steps: int,
-    weights: jax.Array | None = None,
+    weights: jax.Array | np.ndarray | None = None,
     first_order: bool = False,
     draw: Callable[[jax.Array], Params] | None = None,
     batch_size: int | None = None,
