@@ -173,6 +173,16 @@ def check_label_range(labels: jax.Array, ways: int, ignore_label: int | None = N
         )
 
 
+def check_every_class(labels: jax.Array, ways: int) -> None:
+    """Raises ValueError where a class has no example; does nothing where JAX traces the labels."""
+    missing = sorted({*range(ways)} - {*np.asarray(labels).tolist()}) if is_at_hand(labels) else []
+    if missing:
+        raise ValueError(
+            f"the support set has no example of class {missing[0]}, whose prototype is then no number: give each of the "
+            f"{ways} ways one or more, or make the learner and its network for fewer ways."
+        )
+
+
 def check_labels_at_hand(loss_fn: LossFn, params: Params, batches: Batch, key: jax.Array) -> None:
     """Raises what `loss_fn` raises of labels that are at hand, though what follows is compiled: nothing is computed.
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jax_meta.arguments import check_key, check_params
 from jax_meta.base import Batch, LossFn, LossGradient, MetaLearner, Params
-from jax_meta.checks import check_batch, check_label_range, check_num_steps, describe, is_at_hand
+from jax_meta.checks import check_batch, check_every_class, check_label_range, check_num_steps, describe
 from jax_meta.loss_checks import checked_loss
 from jax_meta.losses import Apply
 
@@ -108,12 +107,6 @@ def prototype_head(features: Apply, params: Params, support: Batch, ways: int, l
     inputs, labels = support
     found = features_of(features, params, inputs)
     members = indicators(labels, ways, found.dtype, learner)
-    if is_at_hand(labels):
-        missing = sorted({*range(ways)} - {*np.asarray(labels).tolist()})
-        if missing:
-            raise ValueError(
-                f"the support set has no example of class {missing[0]}, whose prototype is then no number: give each "
-                f"of the {ways} ways one or more, or make the learner and its network for fewer ways."
-            )
+    check_every_class(labels, ways)
     centers = members.T @ found / members.sum(axis=0)[:, None]  # C
     return 2 * centers.T, -(centers**2).sum(axis=1)

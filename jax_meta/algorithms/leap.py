@@ -72,7 +72,7 @@ def leap(
 
     def segment(way, params, value):
         step = optax.tree.sub(params, way.params)  # Δψ
-        rise = (value - way.value) * include_loss  # Δf
+        rise = value - way.value if include_loss else jnp.zeros_like(value)  # Δf
         squared = rise**2 + optax.tree.norm(step, squared=True).astype(rise.dtype)
         weight = 1.0 if energy else jnp.where(squared > 0, jax.lax.rsqrt(jnp.where(squared > 0, squared, 1)), 0)
         rise = -jnp.abs(rise) if stabilise else rise

@@ -87,8 +87,8 @@ def meta_optimizer(
     check_params(optimizer_params)
 
     def initial(params):
-        optimizer = make_optimizer(optimizer_params)
-        check_optimizer(optimizer)
+        check_optimizer(make_optimizer(optimizer_params))
+        optimizer = of_one_dtype(make_optimizer(optimizer_params))
         if not first_order:
             check_second_derivative(optimizer, params, num_steps=num_steps)
         return jax.tree.map(jnp.asarray, optimizer_params)
@@ -138,7 +138,7 @@ def learner_of_optimizer(
     def inner(meta_params, batch, key, *, num_steps=num_steps, observe=None):
         check_meta_params(meta_params, kind, name)
         params, optimizer_params = meta_params
-        optimizer = make_optimizer(optimizer_params)
+        optimizer = of_one_dtype(make_optimizer(optimizer_params))
         if draw is not None:
             draw_key, key = jax.random.split(key)
             params = draw(draw_key)
@@ -169,6 +169,17 @@ def learner_of_optimizer(
         return loss, jax.tree.map(lambda metric: metric[-1], metrics)
 
     return MetaLearner(lambda params: kind(params, initial(params)), inner, LossGradient(query_loss))
+
+
+def of_one_dtype(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """The optimizer, whose state keeps its dtypes though the optimizer's parameters have more bits than the model's."""
+    inner_update = optax.with_extra_args_support(optimizer).update
+
+    def update(gradient, state, params=None, **extra):
+        updates, following = inner_update(gradient, state, params, **extra)
+        return updates, jax.tree.map(lambda old, new: new.astype(old.dtype), state, following)
+
+    return optax.GradientTransformationExtraArgs(optimizer.init, update)
 
 
 def descent(direction: Callable[[PyTree, Params], Params], step_size: Any) -> Callable[[PyTree], Any]:

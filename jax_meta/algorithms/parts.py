@@ -113,9 +113,9 @@ def select_part(params: Params, part: Part, name: str, *, inverse: bool = False)
 
 
 def listed(paths: Any) -> str:
-    """The first of the paths, for a message."""
-    names = jax.tree.leaves(paths)
-    return ", ".join([*names[:6], *["..."] * (len(names) > 6)])
+    """The first of the paths, for a message: short, whatever they are."""
+    names = [name[:40] for name in jax.tree.leaves(paths)]
+    return repr(names[:4] + ["..."] * (len(names) > 4))
 
 
 def join(part: Params, params: Params) -> Params:
