@@ -42,10 +42,10 @@ def check_first_order(first_order: bool, num_steps: int) -> None:
 
 def check_weights(weights: Any, num_steps: int) -> None:
     """Raises ValueError unless weights are None or one for each of 1 inner step or more."""
-    if weights is not None and (num_steps == 0 or jnp.shape(weights) != (num_steps,)):
+    if weights is not None and (num_steps == 0 or np.shape(weights) != (num_steps,)):
         raise ValueError(
             f"weights must be one for the query loss after each of the {num_steps} inner steps, [num_steps], got shape "
-            f"{jnp.shape(weights)}: give that many, and take at least one step."
+            f"{np.shape(weights)}: give that many, and take at least one step."
         )
 
 
@@ -178,8 +178,8 @@ def check_every_class(labels: jax.Array, ways: int) -> None:
     missing = sorted({*range(ways)} - {*np.asarray(labels).tolist()}) if is_at_hand(labels) else []
     if missing:
         raise ValueError(
-            f"the support set has no example of class {missing[0]}, whose prototype is then no number: give each of the "
-            f"{ways} ways one or more, or make the learner and its network for fewer ways."
+            f"the support set has no example of class {missing[0]}, whose prototype is then no number: give each of "
+            f"the {ways} ways one or more, or make the learner and its network for fewer ways."
         )
 
 

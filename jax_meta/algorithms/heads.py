@@ -75,23 +75,25 @@ def with_head(params: Params, head: str, kernel: jax.Array, bias: jax.Array) -> 
 
 def features_of(features: Apply, params: Params, inputs: Any) -> jax.Array:
     """What the body makes of inputs; raises ValueError unless it is `[examples, features]`."""
+    check_params(params)
     found = features(params, inputs)
     if jnp.ndim(found) != 2:
         raise ValueError(f"features must give [examples, features], got {describe(found)}: flatten what it returns.")
     return found
 
 
-def indicators(labels: Any, ways: int, dtype: Any, learner: str) -> jax.Array:
-    """One-hot labels, `[examples, ways]`; NaN for a label out of range that could not be refused, because it is traced.
-
-    Raises ValueError for what are no labels, and for labels out of range that are at hand.
-    """
+def check_classes(labels: Any, ways: int, learner: str) -> None:
+    """Raises ValueError for what are no labels, and for labels out of range that are at hand."""
     if jnp.ndim(labels) != 1 or not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
         raise ValueError(
             f"jax_meta.{learner} needs integer labels [examples] in the support set, got {describe(labels)}: it "
             "classifies. For values take jax_meta.r2d2(..., ways=None), or another learner."
         )
     check_label_range(labels, ways)
+
+
+def indicators(labels: Any, ways: int, dtype: Any) -> jax.Array:
+    """One-hot labels, `[examples, ways]`; NaN for a label out of range that is traced, and so was not refused."""
     labels = jnp.asarray(labels)
     in_range = (labels >= 0) & (labels < ways)
     return jnp.where(in_range[:, None], jax.nn.one_hot(labels, ways, dtype=dtype), jnp.nan)
@@ -105,8 +107,9 @@ def prototype_head(features: Apply, params: Params, support: Batch, ways: int, l
     for a prototype where they are traced.
     """
     inputs, labels = support
-    found = features_of(features, params, inputs)
-    members = indicators(labels, ways, found.dtype, learner)
+    check_classes(labels, ways, learner)
     check_every_class(labels, ways)
+    found = features_of(features, params, inputs)
+    members = indicators(labels, ways, found.dtype)
     centers = members.T @ found / members.sum(axis=0)[:, None]  # C
     return 2 * centers.T, -(centers**2).sum(axis=1)

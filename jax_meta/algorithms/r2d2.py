@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve as solve_linear
 
-from jax_meta.algorithms.heads import features_of, indicators, learner_of_head, with_head, without_head
+from jax_meta.algorithms.heads import check_classes, features_of, indicators, learner_of_head, with_head, without_head
 from jax_meta.arguments import check_meta_params
 from jax_meta.base import LossFn, MetaLearner, Params
 from jax_meta.checks import check_count, check_positive, describe
@@ -93,8 +93,12 @@ def r2d2(
     def solve(meta_params, support):
         check_meta_params(meta_params, R2D2Params, "r2d2")
         inputs, targets = support
+        if ways is None:
+            check_values(targets)
+        else:
+            check_classes(targets, ways, "r2d2")
         found = features_of(features, meta_params.params, inputs)  # X
-        values = check_values(targets) if ways is None else indicators(targets, ways, found.dtype, "r2d2")  # Y
+        values = jnp.asarray(targets) if ways is None else indicators(targets, ways, found.dtype)  # Y
         if use_bias:
             found = jnp.concatenate([found, jnp.ones((len(found), 1), found.dtype)], axis=1)
         log_penalty = meta_params.log_penalty if learn_penalty else jax.lax.stop_gradient(meta_params.log_penalty)
@@ -127,11 +131,10 @@ def ridge(inputs: jax.Array, targets: jax.Array, penalty: jax.Array) -> jax.Arra
     return solve_linear(covariance, inputs.T @ targets, assume_a="pos")
 
 
-def check_values(targets: jax.Array) -> jax.Array:
+def check_values(targets: jax.Array) -> None:
     """Raises ValueError unless targets are values `[examples, outputs]`."""
     if jnp.ndim(targets) != 2 or not jnp.issubdtype(jnp.result_type(targets), jnp.floating):
         raise ValueError(
             f"jax_meta.r2d2 without ways needs values [examples, outputs] in the support set, got {describe(targets)}: "
             "give labels a number of ways, and values a last axis with leaf[..., None]."
         )
-    return jnp.asarray(targets)

@@ -88,8 +88,8 @@ def save_model(
         input_shape: the shape of one example's inputs, such as (1,) or (28, 28, 1), against which a reader checks the
             tensors. None only with `model=None`.
         loss: "regression" or "classification", or None for any other, which whoever loads the file must then have.
-        learner: the name of a learner in `jax_meta`, such as "maml"; of all but "meta_optimizer", whose functions a file
-            cannot hold.
+        learner: the name of a learner in `jax_meta`, such as "maml"; of all but "meta_optimizer", whose functions a
+            file cannot hold.
         num_steps: the learner's inner steps; none for "protonet" and "r2d2".
         optimizer: the inner optimizer's name in optax, and its keywords: "sgd", "adam", "adamw", "rmsprop", "adagrad",
             "lion", "adabelief" or "yogi". Or "chain" and a list of such pairs, among which "clip",
