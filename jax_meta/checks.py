@@ -173,7 +173,7 @@ def check_label_range(labels: jax.Array, ways: int, ignore_label: int | None = N
         )
 
 
-def check_every_class(labels: jax.Array, ways: int) -> None:
+def check_every_class(labels: Any, ways: int) -> None:
     """Raises ValueError where a class has no example; does nothing where JAX traces the labels."""
     missing = sorted({*range(ways)} - {*np.asarray(labels).tolist()}) if is_at_hand(labels) else []
     if missing:

@@ -55,11 +55,11 @@ def lstm_optimizer(loss_fn, *, step_size=STEP_SIZE, num_steps=NUM_STEPS):
     return jax_meta.lstm_optimizer(loss_fn, num_steps=num_steps, units=3, scale=step_size)
 
 
-def with_head(factory: Callable[..., MetaLearner]) -> Callable[..., MetaLearner]:
+def with_head(factory: Callable[..., MetaLearner], **options: Any) -> Callable[..., MetaLearner]:
     """A learner that writes the head of the network of `blobs`; a step size is for those that take steps."""
 
     def build(loss_fn, *, step_size=STEP_SIZE, num_steps=NUM_STEPS):
-        given: dict[str, Any] = {"features": FEATURES, "head": HEAD, "ways": WAYS}
+        given: dict[str, Any] = {"features": FEATURES, "head": HEAD, "ways": WAYS, **options}
         if factory is jax_meta.proto_maml:
             return factory(loss_fn, optax.sgd(step_size), num_steps=num_steps, **given)
         return factory(loss_fn, **given)
@@ -88,7 +88,7 @@ LEARNERS: dict[str, Callable[..., MetaLearner]] = {
     "kfo": with_step_size(jax_meta.kfo),
     "lstm_optimizer": lstm_optimizer,
     "protonet": with_head(jax_meta.protonet),
-    "r2d2": with_head(jax_meta.r2d2),
+    "r2d2": with_head(jax_meta.r2d2, penalty=0.5, learn_penalty=True),
     "imaml": with_sgd(jax_meta.imaml, strength=2.0),
     "imaml, Neumann series": with_sgd(jax_meta.imaml, strength=2.0, neumann_terms=3),
     "leap": with_sgd(jax_meta.leap),

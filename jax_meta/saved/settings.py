@@ -139,7 +139,10 @@ def describe_model(model: nn.Module) -> Settings:
     check_instance(model)
     for name, entry in MODELS.items():
         if type(model) is entry.make:
-            return {"name": name, **{key: plain(getattr(model, key)) for key in entry.checks}}
+            described = {key: plain(getattr(model, key)) for key in entry.checks}
+            if not described.get("context"):  # so that versions without contexts read files without one
+                described.pop("context", None)
+            return {"name": name, **described}
     raise ValueError(
         f"model must be {', '.join(MODELS)} of jax_meta.models, got {type(model).__name__}, whose code a file cannot "
         "hold: save with model=None, and give the model to load_model(path, model=...)."

@@ -1,6 +1,7 @@
 """Heads in closed form: the formulas against NumPy, their limits, and what they have in common with MAML."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from tests.learners import CLASSIFIER, FEATURES, HEAD, WAYS, assert_close, blobs
 KEY = jax.random.key(4)
 PROBLEM = blobs()
 TASK = first_task(PROBLEM.sample_tasks(KEY, 1))
-GIVEN = {"features": FEATURES, "head": HEAD, "ways": WAYS}
+GIVEN: dict[str, Any] = {"features": FEATURES, "head": HEAD, "ways": WAYS}
 PROTONET = jax_meta.protonet(PROBLEM.loss_fn, **GIVEN)
 BODY = PROTONET.init(PROBLEM.params)
 INPUTS, LABELS = map(np.asarray, TASK.support)

@@ -1,5 +1,7 @@
 """What the learners of parts, of optimizers and of written heads cannot do: each error names the remedy, at once."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,9 +18,10 @@ QUADRATICS, SINES, BLOBS = quadratics(), sines(), blobs()
 LOSS, PARAMS = QUADRATICS.loss_fn, QUADRATICS.params
 TASK, SINE = first_task(BLOBS.sample_tasks(KEY, 1)), first_task(SINES.sample_tasks(KEY, 1))
 INPUTS, LABELS = map(np.asarray, TASK.support)
-GIVEN = {"features": FEATURES, "head": HEAD, "ways": WAYS}
+GIVEN: dict[str, Any] = {"features": FEATURES, "head": HEAD, "ways": WAYS}
 PROTONET = jax_meta.protonet(BLOBS.loss_fn, **GIVEN)
 BODY = PROTONET.init(BLOBS.params)
+CLASS: Any = Conv4
 META_SGD = jax_meta.meta_sgd(LOSS, step_size=0.1, num_steps=1)
 EVERYTHING = r"selects all of the parameters \['body', 'head'\].*leave some out.*jax_meta\.maml"
 NOTHING = r"selects none of the parameters \['body', 'head'\].*at least one"
@@ -222,7 +225,7 @@ HEADS = {
         TypeError,
         r"split_head knows MLP, Conv4 and ResNet12 with a head.*features=\(params, inputs\)",
     ),
-    "a class of models": (lambda: jax_meta.models.split_head(Conv4), TypeError, "got the class Conv4"),
+    "a class of models": (lambda: jax_meta.models.split_head(CLASS), TypeError, "got the class Conv4"),
 }
 
 
