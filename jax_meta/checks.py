@@ -16,6 +16,12 @@ def check_count(count: int, name: str, *, least: int) -> None:
         raise ValueError(f"{name} must be an integer of {least} or more, got {count!r}.")
 
 
+def check_positive(value: Any, name: str) -> None:
+    """Raises ValueError unless a number of the given name is above 0; a traced number cannot be checked."""
+    if not isinstance(value, jax.core.Tracer) and not value > 0:
+        raise ValueError(f"{name} must be above 0, got {value!r}.")
+
+
 def is_integer(value: Any) -> bool:
     """Whether a value is an integer, and no bool."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
@@ -24,6 +30,23 @@ def is_integer(value: Any) -> bool:
 def check_num_steps(num_steps: int, name: str = "num_steps") -> None:
     """Raises ValueError unless a number of steps, of the given name, is an integer of 0 or more."""
     check_count(num_steps, name, least=0)
+
+
+def check_first_order(first_order: bool, num_steps: int) -> None:
+    """Raises ValueError for a first-order approximation of no inner steps: there is no derivative to leave out."""
+    if first_order and num_steps == 0:
+        raise ValueError(
+            "first_order has no meaning without inner steps: leave it out, or take num_steps of 1 or more."
+        )
+
+
+def check_weights(weights: Any, num_steps: int) -> None:
+    """Raises ValueError unless weights are None or one for each of 1 inner step or more."""
+    if weights is not None and (num_steps == 0 or np.shape(weights) != (num_steps,)):
+        raise ValueError(
+            f"weights must be one for the query loss after each of the {num_steps} inner steps, [num_steps], got shape "
+            f"{np.shape(weights)}: give that many, and take at least one step."
+        )
 
 
 def check_batch_size(batch_size: int | None, examples: int) -> None:
@@ -147,6 +170,16 @@ def check_label_range(labels: jax.Array, ways: int, ignore_label: int | None = N
             f"a model of {ways} outputs needs labels from 0 to {ways - 1}, got labels from {values.min()} to "
             f"{values.max()}: number the classes of a task from 0, or give the model an output for each. Labels of "
             "examples that should not count are named by jax_meta.classification(apply, ignore_label=-1)."
+        )
+
+
+def check_every_class(labels: Any, ways: int) -> None:
+    """Raises ValueError where a class has no example; does nothing where JAX traces the labels."""
+    missing = sorted({*range(ways)} - {*np.asarray(labels).tolist()}) if is_at_hand(labels) else []
+    if missing:
+        raise ValueError(
+            f"the support set has no example of class {missing[0]}, whose prototype is then no number: give each of "
+            f"the {ways} ways one or more, or make the learner and its network for fewer ways."
         )
 
 

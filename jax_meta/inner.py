@@ -204,3 +204,12 @@ def minibatch_indices(
     num_passes = -(-num_steps * batch_size // examples)
     passes = jax.vmap(lambda key: order(key, batch))(jax.random.split(key, num_passes))
     return passes.reshape(-1)[: num_steps * batch_size].reshape(num_steps, batch_size)
+
+
+def first_order_of(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """The same optimizer, for which inner gradients are constants: MAML through it is of the first order.
+
+    It is `jax_meta.fomaml` where updates do not read the parameters. Where adaptation starts from what is computed of
+    the meta-parameters, or the optimizer has meta-parameters itself, their derivative stays.
+    """
+    return optax.chain(optax.stateless(lambda gradient, _: jax.lax.stop_gradient(gradient)), optimizer)

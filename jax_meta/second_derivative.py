@@ -1,7 +1,6 @@
 """Whether an inner optimizer can be differentiated: where a gradient is zero, too, as of a unit that is off."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +12,9 @@ from jax_meta.arguments import check_params
 from jax_meta.base import Params
 from jax_meta.inner import adapt
 from jax_meta.memory import UNROLL_LIMIT
-from jax_meta.programs.multipliers import Known
-from jax_meta.programs.parts import MayChange, is_traced, shape_of, take_apart
+from jax_meta.programs.known import Known, MayChange
+from jax_meta.programs.multipliers import of_unit_size, shape_of
+from jax_meta.programs.parts import container
 
 FIRST_ORDER = "choose a learner that does not differentiate the inner loop: jax_meta.fomaml or jax_meta.reptile"
 ARITHMETIC = {"abs", "add", "add_any", "clamp", "cos", "dot_general", "exp", "max", "min", "mul", "neg"}
@@ -35,7 +35,9 @@ def check_second_derivative(optimizer: optax.GradientTransformation, params: Par
     rates, are tried as 1, traced or not.
     """
     check_params(params)
-    few = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct([min(size, 2) for size in leaf.shape], leaf.dtype), params)
+    few = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(tuple(min(size, 2) for size in leaf.shape), leaf.dtype), params
+    )
     with jax.disable_jit(False):  # it may be set, to step through a loss
         try:
             finite = has_finite_slopes(optimizer, few, num_steps)
@@ -58,12 +60,10 @@ def has_finite_slopes(optimizer: optax.GradientTransformation, shapes: Params, n
     leaves, structure = jax.tree.flatten(shapes)
     setting = tuple((leaf.shape, leaf.dtype) for leaf in leaves), structure, min(num_steps, UNROLL_LIMIT)
     try:
-        parts = take_apart(optimizer)
+        parts = of_unit_size(container(optimizer, (), True))
     except MayChange:
         return work_out(optimizer, shapes, num_steps)
-    units = [unit_of(value) for value in parts.arguments]
-    key = parts.key, setting, tuple(np.asarray(unit).tobytes() for unit in units)
-    return found_slopes(Known(key, (parts.make(units), shapes, num_steps)))
+    return found_slopes(Known((parts.key, setting), (parts.make(()), shapes, num_steps)))
 
 
 @functools.lru_cache(maxsize=256)
@@ -75,13 +75,6 @@ def found_slopes(known: Known) -> bool:
 def work_out(optimizer: optax.GradientTransformation, shapes: Params, num_steps: int) -> bool:
     """`has_finite_slopes`, by the operations of an update, or else by a trial."""
     return is_smooth(optimizer, shapes) or try_slopes(optimizer, shapes, num_steps)
-
-
-def unit_of(value: Any) -> Any:
-    """The sign of a number, 1, 0 or -1; 1 of one that is traced."""
-    if is_traced(value):
-        return np.ones(value.shape, value.dtype)
-    return float(np.sign(value)) if isinstance(value, float) else np.sign(np.asarray(value))
 
 
 def is_smooth(optimizer: optax.GradientTransformation, shapes: Params) -> bool:

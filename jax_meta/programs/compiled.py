@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from jax_meta.programs.multipliers import Known
-from jax_meta.programs.parts import MayChange, Parts, is_traced, take_apart
+from jax_meta.programs.known import Known, MayChange, Parts, is_traced
+from jax_meta.programs.parts import take_apart
 
 MOST_PROGRAMS = 64
 """The programs kept; then the one that was used longest ago is forgotten, with all that was compiled for it."""

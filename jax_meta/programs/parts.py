@@ -12,43 +12,22 @@ import inspect
 import itertools
 import sys
 import types
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 import optax
 
+from jax_meta.programs.known import Known, Make, MayChange, Parts
 from jax_meta.programs.libraries import is_library, is_library_file
-from jax_meta.programs.multipliers import Known, multipliers
+from jax_meta.programs.multipliers import with_multipliers
 
-Make = Callable[[Sequence[Any]], Any]
-"""Puts a thing together again, given the values of its arguments."""
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), np.dtype, np.generic, range, slice)
 PURE = ("jax", "jaxlib", "numpy", "optax")
 """The callables of these do not change."""
 MOST_BYTES = 2**16
 """NumPy arrays of no more are known by what is in them."""
-
-
-class MayChange(Exception):  # noqa: N818 - not an error: it ends an attempt
-    """A value that may change while its identity does not."""
-
-
-class Parts(NamedTuple):
-    """A thing taken apart.
-
-    Attributes:
-        key: equal for equal things; the values of arguments are not in it.
-        arguments: the arrays in it, and the numbers of optimizers that only multiply.
-        make: puts the thing together, from as many values.
-        settled: whether it will be taken apart in the same way as long as it lives.
-    """
-
-    key: Hashable
-    arguments: tuple[Any, ...]
-    make: Make
-    settled: bool = True
 
 
 def take_apart(thing: Any, within: tuple[int, ...] = (), *, numbers: bool = False) -> Parts:
@@ -70,7 +49,7 @@ def take_apart(thing: Any, within: tuple[int, ...] = (), *, numbers: bool = Fals
     if isinstance(thing, PLAIN):
         return Parts(constant(thing), (), lambda values: thing)
     if isinstance(thing, optax.GradientTransformation) and not numbers:
-        return optimizer(thing, within)
+        return with_multipliers(container(thing, within, True))
     if isinstance(thing, tuple | list | dict):
         return container(thing, within, numbers)
     if isinstance(thing, np.ndarray):
@@ -294,35 +273,3 @@ def record(thing: Any, within: tuple[int, ...], numbers: bool) -> Parts:
         return made
 
     return parts._replace(key=(kind, class_key(kind, within), parts.key), make=make)
-
-
-def optimizer(thing: optax.GradientTransformation, within: tuple[int, ...]) -> Parts:
-    """An optimizer, of whose numbers those that only multiply are arguments: a step size, but not a decay."""
-    parts = container(thing, within, True)
-    shapes = [value if isinstance(value, float) else shape_of(value) for value in parts.arguments]
-    free = multipliers(Known((parts.key, tuple(map(str, map(type, shapes)))), (parts.make, shapes)))
-    fixed = {place: value for place, value in enumerate(parts.arguments) if place not in free}
-    if any(map(is_traced, fixed.values())):
-        raise MayChange(thing)
-    keys = tuple((place, value_key(value)) for place, value in fixed.items())
-
-    def make(values: Sequence[Any]) -> Any:
-        own = fixed | dict(zip(free, values, strict=True))
-        return parts.make([own[place] for place in range(len(own))])
-
-    return Parts((parts.key, free, keys), tuple(parts.arguments[place] for place in free), make, parts.settled)
-
-
-def value_key(value: Any) -> Hashable:
-    """The key of a number or an array by its value."""
-    return constant(value) if isinstance(value, float) else numpy_array(np.asarray(value)).key
-
-
-def shape_of(array: jax.Array) -> jax.ShapeDtypeStruct:
-    """The shape of an array, also of a traced one, in its place."""
-    return jax.ShapeDtypeStruct(array.shape, array.dtype)
-
-
-def is_traced(value: Any) -> bool:
-    """Whether a value is not known while JAX traces."""
-    return isinstance(value, jax.core.Tracer)

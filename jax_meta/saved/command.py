@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_meta.checks import check_every_class
 from jax_meta.datasets.archives import read_arrays
 from jax_meta.saved.files import LoadedModel, load_model
 from jax_meta.saved.names import MAX_STEPS
@@ -79,7 +80,7 @@ def adapt(options: argparse.Namespace) -> None:
     """The subcommand `adapt`: loads, adapts, reports, and writes the predictions."""
     loaded = load_model(options.model)
     task = read_task(options.data)
-    steps = loaded.settings["learner"]["num_steps"] if options.steps is None else options.steps
+    steps = loaded.settings["learner"].get("num_steps", 0) if options.steps is None else options.steps
     try:
         task = {name: as_computed(name, array) for name, array in task.items()}
         check_task(task, loaded)
@@ -179,6 +180,8 @@ def check_task(task: dict[str, np.ndarray], loaded: LoadedModel) -> None:
             raise ValueError(f"{name} has {len(inputs)} inputs and {len(targets)} targets: give one for each input.")
         if loaded.settings["loss"] == "classification":
             check_label_range(f"{name}_targets", targets, loaded.settings["model"])
+    if loaded.settings["learner"]["name"] in ("protonet", "proto_maml"):
+        check_every_class(task["support_targets"], loaded.settings["learner"]["ways"])
 
 
 def remedy(given: tuple[int, ...], shape: tuple[int, ...]) -> str:

@@ -17,6 +17,7 @@ import pytest
 
 import jax_meta
 from jax_meta.programs.compiled import MOST_PROGRAMS, call, program
+from jax_meta.programs.known import Known
 from jax_meta.programs.parts import take_apart
 
 SCALE = 2.0
@@ -238,5 +239,5 @@ def test_what_was_forgotten_is_freed_and_no_array_is_kept():
     gc.collect()
     assert kept() is None
     for value in range(MOST_PROGRAMS + 5):
-        program(jax_meta.programs.multipliers.Known(value, (apply_to, lambda values: None)))
+        program(Known(value, (apply_to, lambda values: None)))
     assert program.cache_info().currsize == MOST_PROGRAMS
