@@ -52,12 +52,14 @@ def unit_of(value: Any) -> Any:
     return float(np.sign(value)) if isinstance(value, float) else np.sign(np.asarray(value))
 
 
+def shape_of(array: Any) -> jax.ShapeDtypeStruct:
+    """The shape of an array, also of a traced one, in its place."""
+    return jax.ShapeDtypeStruct(array.shape, array.dtype)
+
+
 def multipliers(parts: Parts) -> tuple[int, ...]:
     """The places, among the numbers of an optimizer, of those that only multiply."""
-    shapes = [
-        value if isinstance(value, float) else jax.ShapeDtypeStruct(value.shape, value.dtype)
-        for value in parts.arguments
-    ]
+    shapes = [value if isinstance(value, float) else shape_of(value) for value in parts.arguments]
     kinds = tuple("float" if isinstance(value, float) else str(value) for value in shapes)
     return found_multipliers(Known((parts.key, kinds), (parts.make, shapes)))
 
