@@ -42,7 +42,13 @@ def of_unit_size(parts: Parts) -> Parts:
     if any(map(is_traced, values)):
         raise MayChange(parts)
     made = parts.make(values)
-    return Parts((parts.key, tuple(np.asarray(value).tobytes() for value in values)), (), lambda values: made)
+    return Parts((parts.key, tuple(map(bits, values))), (), lambda values: made)
+
+
+def bits(value: Any) -> bytes:
+    """A number or an array by what is in it."""
+    is_key = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(value) if is_key else value).tobytes()
 
 
 def unit_of(value: Any) -> Any:
