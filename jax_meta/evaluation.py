@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +13,9 @@ from scipy.special import stdtrit
 from jax_meta.arguments import check_key, check_learner
 from jax_meta.base import LossFn, MetaLearner, Metrics, Params, Task
 from jax_meta.checks import check_count, check_num_steps, check_tasks
+from jax_meta.label_checks import check_labels, check_labels_of_curve
 from jax_meta.loss_checks import checked_loss
-from jax_meta.losses import Apply
+from jax_meta.losses import Apply, judge
 from jax_meta.mean import widen
 
 Measure = Callable[[Params, Task, jax.Array], Metrics]
@@ -45,7 +47,7 @@ def evaluate(
         Every metric of `loss_fn`, each `[num_tasks, num_steps + 1]`; column i is after i steps.
 
     Raises:
-        ValueError, TypeError: as in `jax_meta.meta_gradient`.
+        ValueError, TypeError: as in `jax_meta.meta_gradient`, also for labels out of range that JAX does not trace.
         FloatingPointError: if a loss is NaN before the first step, which comes from NaN in the meta-parameters or the
             tasks, or from labels out of range.
 
@@ -133,7 +135,7 @@ def measure_steps(
     check_key(key)
     num_tasks = check_tasks(tasks)
 
-    def learning_curve(task, key):
+    def learning_curve(task, key, num_steps=num_steps):
         adapt_key, measure_key = jax.random.split(key)
 
         def observe(params):
@@ -141,6 +143,7 @@ def measure_steps(
 
         return learner.adapt(meta_params, task.support, adapt_key, num_steps=num_steps, observe=observe)[1]
 
+    check_labels_of_curve(partial(learning_curve, num_steps=min(num_steps, 1)), tasks, key)
     inputs = (tasks, jax.random.split(key, num_tasks))
     batch_size = None if task_batch_size == 1 else task_batch_size or num_tasks  # None: one by one, without a vmap
     return jax.lax.map(lambda pair: learning_curve(*pair), inputs, batch_size=batch_size)
@@ -184,7 +187,7 @@ def transduction(apply: Apply) -> Measure:
 
     Returns:
         `(params, task, key) -> {"transductive": accuracy, "inductive": accuracy}`, each from 0 to 1, or NaN where a
-        logit is, for tasks whose support and query are `(images, labels)`.
+        logit is or a label is out of range, for tasks whose support and query are `(images, labels)`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jax_meta
@@ -201,8 +204,9 @@ def transduction(apply: Apply) -> Measure:
             return apply(params, jnp.concatenate([known, image[None]]))[-1]
 
         def accuracy(logits):
-            correct = (logits.argmax(axis=-1) == labels).astype(jnp.float32)
-            return jnp.where(jnp.isnan(logits).any(axis=-1), jnp.nan, correct).mean()
+            check_labels(logits, labels)
+            hits = judge(logits, labels)[1]
+            return jnp.where(jnp.isnan(logits).any(axis=-1), jnp.nan, hits).mean()
 
         return {
             "transductive": accuracy(apply(params, images)),

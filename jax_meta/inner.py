@@ -12,8 +12,8 @@ from jax.extend.core import jaxpr_as_fun
 
 from jax_meta.arguments import check_key, check_optimizer, check_params
 from jax_meta.base import Batch, LossFn, Params
-from jax_meta.checks import check_batch, check_batch_size, check_labels_at_hand, check_num_steps
-from jax_meta.loss_checks import checked_loss
+from jax_meta.checks import check_batch, check_batch_size, check_num_steps
+from jax_meta.loss_checks import check_labels_at_hand, checked_loss
 from jax_meta.memory import INNER_GRADIENT, UNROLL_LIMIT, Remat, loop, mixed_mode_value_and_grad, value_and_grad
 
 Order = Callable[[jax.Array, Batch], jax.Array]
@@ -119,7 +119,6 @@ def adapt(
     """
     check_optimizer(optimizer)
     check_params(params)
-    check_labels_at_hand(checked_loss(loss_fn), params, batch, key)
     (adapted, _), observations = inner_loop(
         loss_fn,
         optimizer,
@@ -155,6 +154,8 @@ def inner_loop(
     check_batch_size(batch_size, check_batch(batch))
     check_key(key)
     loss_fn = checked_loss(loss_fn)
+    if num_steps:
+        check_labels_at_hand(loss_fn, start[0], batch, key)
     differentiate = mixed_mode_value_and_grad if mixed_mode else value_and_grad
     update = optax.with_extra_args_support(optimizer).update
     index_key, loss_key = jax.random.split(key)
@@ -162,7 +163,7 @@ def inner_loop(
     def inner_step(carry, step_inputs):
         params, opt_state = carry
         indices, step_key = step_inputs
-        minibatch = batch if indices is None else jax.tree.map(lambda leaf: leaf[indices], batch)
+        minibatch = batch if indices is None else jax.tree.map(lambda leaf: jnp.asarray(leaf)[indices], batch)
 
         def value_fn(params):
             return loss_fn(params, minibatch, step_key)[0]

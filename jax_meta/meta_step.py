@@ -16,6 +16,7 @@ from jax_meta.checks import check_count, check_tasks
 from jax_meta.devices import mean_over_devices
 from jax_meta.host.blocks import next_host_tasks
 from jax_meta.host.sources import HostTasks
+from jax_meta.label_checks import check_labels_of_tasks
 from jax_meta.mean import Mean, mean_gradient, mean_loss, narrow
 
 
@@ -48,7 +49,8 @@ def meta_gradient(
     Raises:
         ValueError: if support and query differ in structure or in the shape of an example, if the leaves disagree about
             `num_tasks`, if there are no tasks or no examples, if `task_batch_size` does not divide the tasks, if the
-            mesh has no axis "tasks", if its processes differ in their arrays, or if a metric is no scalar.
+            mesh has no axis "tasks", if its processes differ in their arrays, if a metric is no scalar, or for labels
+            out of range that JAX does not trace.
         TypeError: for arguments of another kind, such as a pair for a `Task`, and for metrics that are no numbers.
 
     Example:
@@ -61,6 +63,7 @@ def meta_gradient(
         >>> assert jnp.allclose(gradient, -4) and jnp.allclose(metrics["loss"], 5)  # the mean of -2, -6, and of 1, 9
     """
     check_learner(learner)
+    check_labels_of_batch(learner, meta_params, tasks, key)
     mean = mean_of_tasks(learner, meta_params, tasks, key, task_batch_size=task_batch_size, mesh=mesh)
     return mean.gradient, mean.metrics
 
@@ -85,6 +88,13 @@ def on_devices(mean: Callable[..., Any], mesh: Mesh | None, meta_params: Params,
     if mesh is None:
         return mean(meta_params, tasks, keys)
     return mean_over_devices(mean, mesh, meta_params, tasks, keys)
+
+
+def check_labels_of_batch(learner: MetaLearner, meta_params: Params, tasks: Task, key: jax.Array) -> None:
+    """Raises an error for a batch of tasks that do not fit together, or have labels at hand that are out of range."""
+    check_key(key)
+    check_tasks(tasks)
+    check_labels_of_tasks(learner, meta_params, tasks, key)
 
 
 def keys_of_tasks(key: jax.Array, tasks: Task) -> jax.Array:
@@ -168,6 +178,7 @@ def train_step(
     check_opt_state(state, optimizer)
     check_carried(state.params, state.opt_state)
     _, key = step_keys(state.key, state.step)
+    check_labels_of_batch(learner, state.params, tasks, key)
     gradient, metrics, value = mean_of_tasks(
         learner, state.params, tasks, key, task_batch_size=task_batch_size, mesh=mesh
     )

@@ -1,5 +1,6 @@
 """The outer loop: meta-steps on tasks that a sampler draws, or that are at hand, in one compiled scan."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -12,6 +13,7 @@ from jax_meta.checks import check_count, check_finite, check_num_steps, check_ta
 from jax_meta.devices import replicate, spread
 from jax_meta.host.blocks import fit_blocks
 from jax_meta.host.sources import HostTasks, as_argument
+from jax_meta.label_checks import check_labels_of_tasks
 from jax_meta.meta_step import check_training, next_tasks, train_step
 from jax_meta.sampling import in_blocks, steps_ahead, without_jit
 
@@ -90,8 +92,12 @@ def fit_unchecked(
     num_tasks: int = 1,
     task_batch_size: int | None = None,
     mesh: Mesh | None = None,
+    look: Callable[[Metrics], None] | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """`fit`, without a look at the metrics it returns: they may be NaN or infinite."""
+    """`fit`, without a look at the metrics it returns: they may be NaN or infinite.
+
+    `look` is shown the shapes of those that tasks of the host will give, by name, before the first step on them.
+    """
     if not isinstance(sample_tasks, HostTasks):  # which says itself that it trains one network
         check_training(learner, optimizer, state)
     check_num_steps(num_meta_steps, "num_meta_steps")
@@ -100,7 +106,11 @@ def fit_unchecked(
     if isinstance(sample_tasks, HostTasks):
 
         def take(tasks, taken, state):
-            return _fit_tasks(learner, optimizer, spread(tasks, mesh), state, task_batch_size, mesh, taken)
+            check_labels_of_tasks(learner, state.params, tasks, state.key, lead=2)
+            arguments = (learner, optimizer, spread(tasks, mesh), state, task_batch_size, mesh, taken)
+            if look is not None:
+                look(_fit_tasks.eval_shape(*arguments)[1])
+            return _fit_tasks(*arguments)
 
         return fit_blocks(take, sample_tasks, state, num_meta_steps, num_tasks)
     return _fit(learner, optimizer, sample_tasks, state, num_meta_steps, num_tasks, task_batch_size, mesh)
@@ -141,6 +151,7 @@ def fit_tasks(
     """
     check_training(learner, optimizer, state)
     check_tasks(tasks, "num_meta_steps", "num_tasks", "examples")
+    check_labels_of_tasks(learner, state.params, tasks, state.key, lead=2)
     num_meta_steps = jax.tree.leaves(tasks)[0].shape[0]
     tasks, state = spread(tasks, mesh), replicate(state, mesh)
     state, history = _fit_tasks(learner, optimizer, tasks, state, task_batch_size, mesh)
