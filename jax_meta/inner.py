@@ -1,5 +1,6 @@
 """The inner loop: gradient steps on one task's support set."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -194,42 +195,49 @@ def minibatch_indices(
 
 
 def check_second_derivative(optimizer: optax.GradientTransformation, params: Params, *, num_steps: int) -> None:
-    """Raises ValueError if `num_steps` of the optimizer have no finite derivative where a gradient has a zero.
+    """Raises ValueError if `num_steps` of the optimizer have no finite derivative where a gradient has zeros.
 
     A ReLU that is off gives exact zeros, and d√v/dv at 0 is infinite: plain `optax.adam` then turns MAML's gradient
-    into NaN. The optimizer is tried, for up to UNROLL_LIMIT steps, on two losses: of one the first unit of each leaf
-    has no gradient, of the other no parameter has. It is given few units a leaf unless it asks for more, while JAX
-    traces, so that a compiled meta-step does not pay for it. A traced learning rate cannot be tried.
+    into NaN. The optimizer is tried, for up to UNROLL_LIMIT steps, on four losses: of one the first unit of each leaf
+    has no gradient; of two only the first leaf or the last has one, as where a network's head begins at zero; of the
+    last there is none, and where that alone is not finite, it is told in a warning. The optimizer is given few units a
+    leaf unless it asks for more, while JAX traces, so that a compiled meta-step does not pay for it. A traced learning
+    rate cannot be tried.
     """
     check_params(params)
     few = jax.tree.map(lambda leaf: np.ones([min(size, 2) for size in leaf.shape], leaf.dtype), params)
     with jax.disable_jit(False):  # it may be set, to step through a loss
         try:
-            finite = has_finite_slopes(optimizer, few, num_steps)
+            finite = have_finite_slopes(optimizer, few, num_steps)
         except (TypeError, ValueError):  # such as an optimizer that holds an array of the parameters' shapes
             try:
                 whole = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), params)
-                finite = has_finite_slopes(optimizer, whole, num_steps)
+                finite = have_finite_slopes(optimizer, whole, num_steps)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"the inner optimizer's update cannot be differentiated: {FIRST_ORDER}.") from error
-    if not finite:
+    of_parts, of_all = finite[:1] if len(jax.tree.leaves(params)) == 1 else finite[:-1], finite[-1]
+    if not all(of_parts):
         raise ValueError(
-            "the inner optimizer's update has no finite derivative where the gradient of a unit, or all of one task's, "
-            "is zero, so a second-order meta-gradient would be NaN. Give it a positive eps_root, as in "
-            "optax.adam(1e-3, eps_root=1e-8), clip with optax.clip instead of by a norm, use optax.sgd, or "
-            f"{FIRST_ORDER}."
+            "the inner optimizer's update has no finite derivative where the gradient of a unit, or of a whole "
+            "parameter, is zero, so a second-order meta-gradient would be NaN. Give it a positive eps_root, as in "
+            "optax.adam(1e-3, eps_root=1e-8), clip with optax.clip or optax.clip_by_global_norm instead of by the norm "
+            f"of a part, use optax.sgd, or {FIRST_ORDER}."
+        )
+    if not of_all:
+        warnings.warn(
+            "the inner optimizer's update has no finite derivative where all of one task's support gradient is zero, "
+            "as of a task without examples that count: the meta-gradient is right but there, and there it is NaN. If "
+            f"tasks can be such, use optax.clip or optax.sgd, or {FIRST_ORDER}.",
+            RuntimeWarning,
+            stacklevel=2,
         )
 
 
 FIRST_ORDER = "choose a learner that does not differentiate the inner loop: jax_meta.fomaml or jax_meta.reptile"
 
 
-def has_finite_slopes(optimizer: optax.GradientTransformation, ones: Params, num_steps: int) -> bool:
-    """Whether the derivative of the adapted parameters is finite; True where the optimizer holds traced arrays."""
-
-    def live(leaf):
-        units = leaf.shape[-1] if leaf.ndim and leaf.shape[-1] > 1 else leaf.size
-        return (np.arange(leaf.size) % units > min(0, units - 2)).astype(leaf.dtype).reshape(leaf.shape)
+def have_finite_slopes(optimizer: optax.GradientTransformation, ones: Params, num_steps: int) -> list[bool]:
+    """Whether the derivatives of the adapted parameters are finite, on each loss; so where it holds traced arrays."""
 
     def adapted_sum(params, mask):
         def loss_fn(params, batch, key):  # whose gradient is below one, since steps of sgd(5) on ½ ‖θ‖² leave float16
@@ -243,12 +251,25 @@ def has_finite_slopes(optimizer: optax.GradientTransformation, ones: Params, num
 
     def slopes_are_finite(params, masks):
         slopes = jax.lax.map(lambda mask: jax.grad(adapted_sum)(params, mask), masks)
-        return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes)]).all()
+        return [jnp.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in jax.tree.leaves(slopes)]
 
-    masks = jax.tree.map(lambda leaf: np.stack([live(leaf), np.zeros_like(leaf)]), ones)
+    masks = masks_of(ones)
     traced = jax.make_jaxpr(slopes_are_finite)(ones, masks)
     if any(isinstance(constant, jax.core.Tracer) for constant in traced.consts):
-        return True
+        return [True] * 4
     leaves = jax.tree.leaves((ones, masks))  # arguments, since the compiler would take seconds to fold such constants
-    (finite,) = jax.jit(jaxpr_as_fun(traced)).lower(*leaves).compile()(*leaves)  # at once, though JAX traces
-    return bool(finite)
+    finite = jax.jit(jaxpr_as_fun(traced)).lower(*leaves).compile()(*leaves)  # at once, though JAX traces
+    return np.all([np.asarray(of_leaf) for of_leaf in finite], axis=0).tolist()
+
+
+def masks_of(ones: Params) -> Params:
+    """Which parameters have a gradient: all but the first unit of each leaf, the first leaf, the last leaf, none."""
+
+    def live(leaf):
+        units = leaf.shape[-1] if leaf.ndim and leaf.shape[-1] > 1 else leaf.size
+        return (np.arange(leaf.size) % units > min(0, units - 2)).astype(leaf.dtype).reshape(leaf.shape)
+
+    leaves, structure = jax.tree.flatten(ones)
+    zeros = list(map(np.zeros_like, leaves))
+    losses = [list(map(live, leaves)), [*leaves[:1], *zeros[1:]], [*zeros[:-1], *leaves[-1:]], zeros]
+    return jax.tree.unflatten(structure, [np.stack(of_leaf) for of_leaf in zip(*losses, strict=True)])

@@ -3,6 +3,8 @@
 Aravind Rajeswaran, Chelsea Finn, Sham Kakade, Sergey Levine: Meta-Learning with Implicit Gradients, arXiv:1909.04630.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -83,10 +85,22 @@ def imaml(
             )  # (I + H/λ) v
 
         right = optax.tree.cast(query_gradient, dtype)
-        solution, _ = cg(system, right, tol=float(jnp.finfo(dtype).eps), maxiter=cg_steps)  # beyond which 0 / 0 waits
-        return cast_like(query_gradient, solution), metrics
+        return cast_like(query_gradient, solve(system, right, cg_steps)), metrics
 
     return MetaLearner(init=lambda params: params, adapt=inner, gradient=gradient)
+
+
+def solve(system: Callable[[Params], Params], right: Params, cg_steps: int) -> Params:
+    """Conjugate gradients, up to `cg_steps` of them, and none beyond rounding, where 0 / 0 waits.
+
+    They are taken on a right side of size one: their squares stay within a dtype, and what is not finite comes back,
+    where it would end them at once with a solution of zero.
+    """
+    size = jax.tree.reduce(jnp.maximum, jax.tree.map(lambda leaf: jnp.abs(leaf).max(initial=0), right))
+    size = jnp.where(size == 0, 1, size)
+    unit = jax.tree.map(lambda leaf: leaf / size, right)
+    solution, _ = cg(system, unit, tol=float(jnp.finfo(size.dtype).eps), maxiter=cg_steps)
+    return jax.tree.map(lambda leaf: leaf * size, solution)
 
 
 def widest(tree: Params) -> jnp.dtype:

@@ -76,8 +76,8 @@ def layers(draw) -> Layer:
         "strides": draw(st.tuples(*[st.integers(1, 2)] * 2)),
         "padding": draw(st.sampled_from(["SAME", "VALID"])),
     }
-    functions = (partial(function, **options) for function in (convolution, lax_convolution))
-    return Layer(*functions, (examples, *size, ins), (*window, ins, outs))
+    ours, theirs = (partial(function, **options) for function in (convolution, lax_convolution))
+    return Layer(ours, theirs, (examples, *size, ins), (*window, ins, outs))
 
 
 def jvp(function):
