@@ -205,7 +205,7 @@ def transduction(apply: Apply) -> Measure:
 
         def accuracy(logits):
             check_labels(logits, labels)
-            hits = judge(logits, labels)[1]
+            hits = judge(logits, labels)[1].astype(jnp.float32)
             return jnp.where(jnp.isnan(logits).any(axis=-1), jnp.nan, hits).mean()
 
         return {

@@ -97,7 +97,7 @@ def solve(system: Callable[[Params], Params], right: Params, cg_steps: int) -> P
     where it would end them at once with a solution of zero.
     """
     size = jax.tree.reduce(jnp.maximum, jax.tree.map(lambda leaf: jnp.abs(leaf).max(initial=0), right))
-    size = jnp.where(size == 0, 1, size)
+    size = jax.lax.stop_gradient(jnp.where(size == 0, 1, size))  # whatever it is, the result is the same
     unit = jax.tree.map(lambda leaf: leaf / size, right)
     solution, _ = cg(system, unit, tol=float(jnp.finfo(size.dtype).eps), maxiter=cg_steps)
     return jax.tree.map(lambda leaf: leaf * size, solution)
