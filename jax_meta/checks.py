@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_meta.base import Batch, LossFn, Metrics, Params, PyTree, Task
+from jax_meta.base import Batch, Metrics, Params, PyTree, Task
 
 
 def check_count(count: int, name: str, *, least: int) -> None:
@@ -149,70 +149,8 @@ def check_reads_examples(apply: Callable[..., Any], params: Params, inputs: Any)
         )
 
 
-def check_labels(logits: jax.Array, labels: jax.Array, ignore_label: int | None = None) -> None:
-    """Raises ValueError unless logits are `[examples, ways]` and labels integers `[examples]`, in range if at hand."""
-    if logits.shape[:-1] != labels.shape or not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(
-            f"classification needs logits [examples, ways] and integer labels [examples], got {describe(logits)} and "
-            f"{describe(labels)}: squeeze the labels, or turn one-hot labels into integers with argmax."
-        )
-    check_label_range(labels, logits.shape[-1], ignore_label)
-
-
-def check_label_range(labels: jax.Array, ways: int, ignore_label: int | None = None) -> None:
-    """Raises ValueError for labels that are not from 0 to `ways - 1`; does nothing where JAX traces the labels."""
-    if not is_at_hand(labels):
-        return
-    values = np.asarray(labels)
-    values = values if ignore_label is None else values[values != ignore_label]
-    if values.size and not (values.min() >= 0 and values.max() < ways):
-        raise ValueError(
-            f"a model of {ways} outputs needs labels from 0 to {ways - 1}, got labels from {values.min()} to "
-            f"{values.max()}: number the classes of a task from 0, or give the model an output for each. Labels of "
-            "examples that should not count are named by jax_meta.classification(apply, ignore_label=-1)."
-        )
-
-
-def check_every_class(labels: Any, ways: int) -> None:
-    """Raises ValueError where a class has no example; does nothing where JAX traces the labels."""
-    missing = sorted({*range(ways)} - {*np.asarray(labels).tolist()}) if is_at_hand(labels) else []
-    if missing:
-        raise ValueError(
-            f"the support set has no example of class {missing[0]}, whose prototype is then no number: give each of "
-            f"the {ways} ways one or more, or make the learner and its network for fewer ways."
-        )
-
-
-def check_labels_at_hand(loss_fn: LossFn, params: Params, batches: Batch, key: jax.Array) -> None:
-    """Raises what `loss_fn` raises of labels that are at hand, though what follows is compiled: nothing is computed.
-
-    Args:
-        loss_fn: `(params, batch, key) -> (loss, metrics)`; its shapes are worked out for all examples as one batch.
-        params: what it is called with, as arrays or tracers.
-        batches: pairs `(inputs, labels)`, labels `[..., examples]` and inputs `[..., examples, ...]`. Other pytrees,
-            targets that are not integers, and labels that JAX traces pass.
-        key: as for `loss_fn`.
-    """
-    if not isinstance(batches, tuple) or len(batches) != 2 or not is_at_hand(batches[1]):
-        return
-    inputs, labels = batches[0], np.asarray(batches[1])
-    if not np.issubdtype(labels.dtype, np.integer):
-        return
-
-    def as_one_batch(leaf):
-        return jax.ShapeDtypeStruct((labels.size, *leaf.shape[labels.ndim :]), leaf.dtype)
-
-    jax.eval_shape(
-        lambda params, inputs, key: loss_fn(params, (inputs, labels.reshape(-1)), key),
-        params,
-        jax.tree.map(as_one_batch, inputs),
-        key,
-    )
-
-
-def is_at_hand(leaf: jax.Array) -> bool:
-    """Whether the values of an array can be looked at: JAX does not trace it, and this process holds all of it."""
-    return not isinstance(leaf, jax.core.Tracer) and getattr(leaf, "is_fully_addressable", True)
+IN_TASKS = "NaN, and for labels that are not from 0 to one less than the model's outputs"
+"""What makes a loss of theirs NaN."""
 
 
 def check_finite(history: Metrics, *, first_step: int | jax.Array = 0) -> None:
@@ -238,8 +176,7 @@ def check_finite(history: Metrics, *, first_step: int | jax.Array = 0) -> None:
             step = int(np.min(np.asarray(first_step))) + int(np.argmax(bad.reshape(-1, bad.shape[-1]).any(axis=0)))
             raise FloatingPointError(
                 f"{name} is not finite at meta-step {step}. Lower the inner or the outer learning rate, clip gradients "
-                "with optax.clip_by_global_norm, or look in the tasks of that step for NaN and for labels that are not "
-                "from 0 to one less than the model's outputs."
+                f"with optax.clip_by_global_norm, or look in the tasks of that step for {IN_TASKS}."
             )
 
 

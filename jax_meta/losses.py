@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from jax_meta.base import LossFn
-from jax_meta.checks import check_labels, check_reads_examples, check_same_shape
+from jax_meta.checks import check_reads_examples, check_same_shape
+from jax_meta.label_checks import check_labels
 
 Apply = Callable[..., Any]
 """`(params, inputs) -> outputs`."""

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from jax_meta.arguments import check_key, check_params
 from jax_meta.base import Batch, LossFn, LossGradient, MetaLearner, Params
-from jax_meta.checks import check_batch, check_every_class, check_label_range, check_num_steps, describe
+from jax_meta.checks import check_batch, check_num_steps, describe
+from jax_meta.label_checks import check_every_class, check_label_range
 from jax_meta.loss_checks import checked_loss
 from jax_meta.losses import Apply
 

@@ -98,8 +98,8 @@ def imaml(
         right = optax.tree.cast(query_gradient, dtype)
         if neumann_terms is not None:
             solution = neumann(system, right, terms=neumann_terms, step_size=neumann_step)
-            return cast_like(query_gradient, solution), metrics
-        solution, _ = cg(system, right, tol=float(jnp.finfo(dtype).eps), maxiter=cg_steps)  # beyond which 0 / 0 waits
+        else:
+            solution = conjugate_gradients(system, right, cg_steps)
         return cast_like(query_gradient, solution), metrics
 
     return MetaLearner(init=lambda params: params, adapt=inner, gradient=gradient)
@@ -114,6 +114,19 @@ def neumann(system: Callable[[Params], Params], right: Params, *, terms: int, st
 
     first = jax.tree.map(lambda leaf: (step_size * leaf).astype(leaf.dtype), right)
     return jax.lax.fori_loop(1, terms, step, first)
+
+
+def conjugate_gradients(system: Callable[[Params], Params], right: Params, cg_steps: int) -> Params:
+    """Solves `A v = q` by up to `cg_steps` conjugate gradients, and none beyond rounding, where 0 / 0 waits.
+
+    They are taken on a right side of size one: their squares stay within a dtype, and what is not finite comes back,
+    where it would end them at once with a solution of zero.
+    """
+    size = jax.tree.reduce(jnp.maximum, jax.tree.map(lambda leaf: jnp.abs(leaf).max(initial=0), right))
+    size = jax.lax.stop_gradient(jnp.where(size == 0, 1, size))  # whatever it is, the result is the same
+    unit = jax.tree.map(lambda leaf: leaf / size, right)
+    solution, _ = cg(system, unit, tol=float(jnp.finfo(size.dtype).eps), maxiter=cg_steps)
+    return jax.tree.map(lambda leaf: leaf * size, solution)
 
 
 def widest(tree: Params) -> jnp.dtype:

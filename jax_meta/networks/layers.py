@@ -13,6 +13,11 @@ from jax_meta.networks.dense import dense
 
 __all__ = ["BatchNorm", "Context", "Convolution", "Dense", "FiLM", "batch_statistics", "max_pool"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 WINDOW_POSITIONS = np.arange(4, dtype=np.int8).reshape(2, 1, 2, 1)
 
 

@@ -14,6 +14,10 @@ from jax_meta.networks.layers import BatchNorm, Context, Convolution, Dense, FiL
 __all__ = ["MLP", "Conv4", "ConvBlock", "ResNet12", "split_head", "uniform_fan_in"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def uniform_fan_in(fan_in: int) -> Callable[..., jax.Array]:
     """An initializer uniform in ±1/√fan_in: PyTorch's default for the weights and biases of a linear layer.
 

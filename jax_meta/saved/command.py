@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_meta.checks import check_every_class
 from jax_meta.datasets.archives import read_arrays
+from jax_meta.label_checks import check_every_class, out_of_range
 from jax_meta.saved.files import LoadedModel, load_model
 from jax_meta.saved.names import MAX_STEPS
 from jax_meta.saved.settings import Settings, checked_input_shape
@@ -179,7 +179,7 @@ def check_task(task: dict[str, np.ndarray], loaded: LoadedModel) -> None:
         if len(targets) != len(inputs):
             raise ValueError(f"{name} has {len(inputs)} inputs and {len(targets)} targets: give one for each input.")
         if loaded.settings["loss"] == "classification":
-            check_label_range(f"{name}_targets", targets, loaded.settings["model"])
+            check_targets(f"{name}_targets", targets, loaded.settings["model"])
     if loaded.settings["learner"]["name"] in ("protonet", "proto_maml"):
         check_every_class(task["support_targets"], loaded.settings["learner"]["ways"])
 
@@ -193,11 +193,11 @@ def remedy(given: tuple[int, ...], shape: tuple[int, ...]) -> str:
     return "give it inputs of that shape"
 
 
-def check_label_range(name: str, labels: np.ndarray, model: Settings) -> None:
+def check_targets(name: str, labels: np.ndarray, model: Settings) -> None:
     """Raises ValueError for labels that the model has no output for, of which the loss would make NaN."""
     ways = model.get("ways") or model.get("outputs") or 1
-    if labels.min() < 0 or labels.max() >= ways:
-        raise ValueError(f"{name} must be labels from 0 to {ways - 1}, got {labels.min()} to {labels.max()}.")
+    if found := out_of_range(labels, ways):
+        raise ValueError(f"{name} must be labels from 0 to {ways - 1}, got {found[0]} to {found[1]}.")
 
 
 def describe(loaded: LoadedModel) -> str:
