@@ -14,7 +14,7 @@ from jax_meta.base import Params
 from jax_meta.inner import adapt
 from jax_meta.memory import UNROLL_LIMIT
 from jax_meta.programs.known import Known, MayChange, is_traced
-from jax_meta.programs.multipliers import of_unit_size, shape_of
+from jax_meta.programs.multipliers import of_small_size, shape_of
 from jax_meta.programs.parts import container
 
 FIRST_ORDER = "choose a learner that does not differentiate the inner loop: jax_meta.fomaml or jax_meta.reptile"
@@ -34,7 +34,7 @@ def check_second_derivative(optimizer: optax.GradientTransformation, params: Par
     last there is none, and where that alone is not finite, it is told in a warning. The optimizer is given few units a
     leaf unless it asks for more, while JAX traces, so that a compiled meta-step does not pay for it; and it is not
     tried at all where it does nothing but what is SMOOTH, as SGD with momentum. Numbers that only multiply, as learning
-    rates, are tried as 1, traced or not.
+    rates, are tried as 0.01, traced or not.
     """
     check_params(params)
     few = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct([min(size, 2) for size in leaf.shape], leaf.dtype), params)
@@ -69,7 +69,7 @@ def have_finite_slopes(optimizer: optax.GradientTransformation, shapes: Params, 
     leaves, structure = jax.tree.flatten(shapes)
     setting = tuple((leaf.shape, leaf.dtype) for leaf in leaves), structure, min(num_steps, UNROLL_LIMIT)
     try:
-        parts = of_unit_size(container(optimizer, (), True))
+        parts = of_small_size(container(optimizer, (), True))
     except MayChange:
         return work_out(optimizer, shapes, num_steps)
     return found_slopes(Known((parts.key, setting), (parts.make(()), shapes, num_steps)))

@@ -32,13 +32,13 @@ def with_multipliers(parts: Parts) -> Parts:
     return Parts(key, tuple(parts.arguments[place] for place in rest), make, parts.settled)
 
 
-def of_unit_size(parts: Parts) -> Parts:
-    """The parts of an optimizer whose multipliers are 1, 0 or -1: known by all its numbers, and without arguments.
+def of_small_size(parts: Parts) -> Parts:
+    """The parts of an optimizer whose multipliers are SMALL, 0 or -SMALL: known by all its numbers, without arguments.
 
     Raises MayChange if another of its numbers is traced.
     """
     free = multipliers(parts)
-    values = [unit_of(value) if place in free else value for place, value in enumerate(parts.arguments)]
+    values = [small(value) if place in free else value for place, value in enumerate(parts.arguments)]
     if any(map(is_traced, values)):
         raise MayChange(parts)
     made = parts.make(values)
@@ -51,11 +51,15 @@ def bits(value: Any) -> bytes:
     return np.asarray(jax.random.key_data(value) if is_key else value).tobytes()
 
 
-def unit_of(value: Any) -> Any:
-    """The sign of a number, 1, 0 or -1; 1 of one that is traced."""
+SMALL = 0.01
+"""A size of steps that lead to no special place."""
+
+
+def small(value: Any) -> Any:
+    """The sign of a number, times SMALL; SMALL of one that is traced."""
     if is_traced(value):
-        return np.ones(value.shape, value.dtype)
-    return float(np.sign(value)) if isinstance(value, float) else np.sign(np.asarray(value))
+        return np.full(value.shape, SMALL, value.dtype)
+    return float(SMALL * np.sign(value)) if isinstance(value, float) else SMALL * np.sign(np.asarray(value))
 
 
 def shape_of(array: Any) -> jax.ShapeDtypeStruct:

@@ -209,7 +209,7 @@ def test_reptile_with_a_line_search_reaches_the_minimum():
     assert_close(slope(adapted), optax.tree.zeros_like(adapted), atol=1e-8)
 
 
-def test_a_traced_learning_rate_is_tried_as_one():
+def test_a_traced_learning_rate_is_tried_as_a_small_one():
     def verdict(rate, **options):
         return is_accepted(optax.adam(rate, **options), num_steps=1)
 
