@@ -9,7 +9,6 @@ same run. With PyTorch installed (the extra `test`), its plain loop over tasks t
 each formulation. It writes results.json and table.md.
 """
 
-import argparse
 from typing import Any
 
 from benchmarks.convolution.layers import FACES, measure_layers
@@ -27,16 +26,10 @@ WORKLOADS = {steps: conv4(4, steps) for steps in (1, 5)}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command."""
-    options = parse_arguments(arguments)
+    options = parse(make_parser("convolution", __doc__, repeats=7), arguments)
     with running(options) as begin:
         content = rounded(measure_all(options.repeats, begin))
         write_results(options, content, table(content))
-
-
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    return parse(make_parser("convolution", __doc__, repeats=7), arguments)
 
 
 def measure_all(repeats: int, begin: Begin) -> dict[str, Any]:

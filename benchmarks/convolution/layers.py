@@ -22,8 +22,6 @@ LAYERS = {
     "14 x 14 x 64, stride 2": (14, FILTERS, 2),
     "7 x 7 x 64, stride 2": (7, FILTERS, 2),
 }
-
-
 FACES = [(layer, wanted) for layer in LAYERS for wanted in ROLES if not (wanted == "images" and LAYERS[layer][1] == 1)]
 """All but the gradient of the first layer's images, which nobody needs."""
 
@@ -42,23 +40,20 @@ def measure(wanted: str, size: int, channels: int, stride: int, repeats: int) ->
     """Nominal GFLOP/s of one face of a layer, in turns: plain `jax.lax`, with its rows spread, patches, our choice."""
     padding = tuple(jax.lax.padtype_to_pads((size, size), (3, 3), (stride, stride), "SAME"))
     geometry = Geometry((size, size), (3, 3), (stride, stride), padding)
-    keys = jax.random.split(jax.random.key(0), 3)
     shapes: dict[str, tuple[int, ...]] = {
         "images": (EXAMPLES, size, size, channels),
         "kernel": (3, 3, channels, FILTERS),
         "outputs": (EXAMPLES, *geometry.outputs, FILTERS),
     }
-    known: dict[str, jax.Array] = {
-        role: jax.random.normal(key, shapes[role]) for role, key in zip(ROLES, keys, strict=True)
-    }
-    pair: list[jax.Array] = [known[role] for role in others(ROLES, wanted)]
+    keys = jax.random.split(jax.random.key(0), len(ROLES))
+    known = {role: jax.random.normal(key, shapes[role]) for role, key in zip(ROLES, keys, strict=True)}
+    pair = [known[role] for role in others(ROLES, wanted)]
     formulations: dict[str, Callable[..., jax.Array]] = {
         "jax.lax": partial(BY_XLA[wanted], row_step=1),
         "rows spread": BY_XLA[wanted],
         "patches": BY_PATCHES[wanted],
         "chosen": choose(wanted, pair[0], pair[1], geometry),
     }
-    compiled = {name: jax.jit(partial(function, geometry=geometry)) for name, function in formulations.items()}
-    seconds = median_seconds({name: partial(function, *pair) for name, function in compiled.items()}, 2 * repeats)
+    runs = {name: partial(jax.jit(partial(each, geometry=geometry)), *pair) for name, each in formulations.items()}
     flop = 2 * 9 * channels * FILTERS * EXAMPLES * geometry.outputs[0] * geometry.outputs[1]
-    return {name: flop / value / 1e9 for name, value in seconds.items()}
+    return {name: flop / seconds / 1e9 for name, seconds in median_seconds(runs, 2 * repeats).items()}

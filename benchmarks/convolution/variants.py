@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 
 from benchmarks.harness import jax_networks
 from benchmarks.harness.rounds import Run
@@ -37,7 +37,7 @@ def torch_meta_gradient(workload: Workload, params: Any, tasks: Task) -> Run:
     """PyTorch's meta-gradient of these tasks, as a function without arguments; its leaves are as in `params`."""
     from benchmarks.harness import torch_networks
 
-    arrays = {name: np.array(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
+    arrays = jax_networks.flat(params)
     weights, names = torch_networks.weight_list(arrays, "cpu"), sorted(arrays, key=torch_networks.layer_order)
     support, query = ((np.array(inputs), np.array(labels, np.int64)) for inputs, labels in tasks)
     tensors = torch_networks.tasks_to_torch((support, query), "cpu")

@@ -7,8 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.few_shot.protocol import Protocol, make_protocol
-from benchmarks.harness.index import Row
-from benchmarks.harness.results import markdown_table, rounded
+from benchmarks.harness.results import Row, markdown_table, rounded
 from jax_meta import estimate
 from jax_meta.plots import plot_learning_curve
 from jax_meta.runs.plot import plot_line
@@ -137,11 +136,7 @@ def draw(told: Mapping[str, Any], records: Sequence[dict[str, Any]]) -> Figure:
 
 
 def row(told: Mapping[str, Any]) -> Row:
-    """The line of benchmarks/README.md."""
     protocol = Protocol(**told["protocol"])
     after = [f"{percent(told, kind, reported_step(protocol), 1)}% {kind}" for kind in ("transductive", "inductive")]
-    return Row(
-        f"How well does {told['algorithm']} learn {describe_task(protocol)}?",
-        sum(told["seconds"].values()) / 60,
-        f"{', '.join(after)}, after {meta_steps(protocol)}",
-    )
+    question = f"How well does {told['algorithm']} learn {describe_task(protocol)}?"
+    return question, sum(told["seconds"].values()) / 60, f"{', '.join(after)}, after {meta_steps(protocol)}"

@@ -8,16 +8,15 @@ split in two ways: by programs that each do one part more, and by a trace of the
 compile time is apart. Run it with nothing else running. It writes results.json, table.md and growth.png.
 """
 
-import argparse
 from typing import Any
 
 from benchmarks.growth.results import draw, make_tables
 from benchmarks.growth.scaling import BASE, Program, compile_setting, describe_scans, measure, prepare
 from benchmarks.growth.split import CASES, describe_case, describe_split, prepare_split
 from benchmarks.growth.trace import profile
-from benchmarks.harness.arguments import make_parser, parse, positive
+from benchmarks.harness.arguments import COUNTS, make_parser, parse
 from benchmarks.harness.progress import Begin
-from benchmarks.harness.results import rounded, save_figure, write_results
+from benchmarks.harness.results import rounded, write_results
 from benchmarks.harness.running import running
 
 TRACED_STEPS = 256
@@ -32,27 +31,19 @@ SCANS = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command."""
-    options = parse_arguments(arguments)
+    parser = make_parser("growth", __doc__, repeats=5, seconds=0.25)
+    flags = {name: f"--{name.replace('_', '-')}" for name in SCANS}
+    for name, (values, meaning) in SCANS.items():
+        parser.add_argument(flags[name], default=values, help=meaning, **COUNTS)
+    options = parse(parser, arguments)
     scans = {name: sorted(set(getattr(options, name))) for name in SCANS}
+    for name, values in scans.items():
+        if len(values) < 2:
+            parser.error(f"an exponent needs at least two different values of {flags[name]}")
     with running(options) as begin:
         told = rounded(measure_all(scans, options.seconds, options.repeats, begin))
         settings = {"base": BASE._asdict(), "repeats": options.repeats, "seconds_in_a_turn": options.seconds}
-        write_results(options, {**settings, **told}, make_tables(told["scans"], told["split"], told["profiles"]))
-        save_figure(options.output / "growth.png", draw(told["scans"]))
-
-
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = make_parser("growth", __doc__, repeats=5, seconds=0.25)
-    for name, (values, meaning) in SCANS.items():
-        flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, type=positive, nargs="+", default=values, metavar="N", help=meaning)
-    options = parse(parser, arguments)
-    for name in SCANS:
-        if len(set(getattr(options, name))) < 2:
-            parser.error(f"an exponent needs at least two different values of --{name.replace('_', '-')}")
-    return options
+        write_results(options, {**settings, **told}, make_tables(told), growth=draw(told["scans"]))
 
 
 def measure_all(scans: dict[str, list[int]], seconds: float, repeats: int, begin: Begin) -> dict[str, Any]:

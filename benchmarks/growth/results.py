@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.harness.index import Row
-from benchmarks.harness.results import Column, markdown_table, records_table
+from benchmarks.harness.results import Column, Row, markdown_table, records_table
 
 LABELS = {
     "tasks": "tasks a meta-step",
@@ -15,33 +14,33 @@ LABELS = {
     "shots": "shots, and as many queries",
     "width": "width of both hidden layers",
 }
+EXPONENTS: dict[str, Column] = {
+    "varied": "{label}",
+    "from": "{values[0]:,}",
+    "to": lambda scan: f"{scan['values'][-1]:,}",
+    "µs a meta-step, least": "{microseconds[0]:,.1f}",
+    "most": lambda scan: f"{scan['microseconds'][-1]:,.1f}",
+    "fitted from": "{fit[lowest]:,.0f}",
+    "exponent": "{fit[exponent]:.2f}",
+}
 
 
-def make_tables(scans: dict[str, Any], split: dict[str, Any], profiles: dict[str, Any]) -> str:
+def make_tables(told: Mapping[str, Any]) -> str:
     """All tables, each under a line that says what it is."""
-    parts = [
-        "Exponents, fitted over the upper half of each range:\n\n" + exponent_table(scans),
-        "Every size:\n\n" + scan_table(scans),
-        "The parts of a meta-step, each the difference of two programs, µs:\n\n" + split_table(split),
-    ]
+    scans, profiles = told["scans"], told["profiles"]
+    parts = {
+        "Exponents, fitted over the upper half of each range": exponent_table(scans),
+        "Every size": scan_table(scans),
+        "The parts of a meta-step, each the difference of two programs, µs": split_table(told["split"]),
+    }
     for name, column in (("part", "microseconds_by_part"), ("kind of operation", "microseconds_by_kind")):
         if profiles:
-            parts.append(f"Shares of a traced run, by {name}:\n\n" + profile_table(profiles, name, column))
-    return "\n".join(parts)
+            parts[f"Shares of a traced run, by {name}"] = profile_table(profiles, name, column)
+    return "\n".join(f"{title}:\n\n{table}" for title, table in parts.items())
 
 
 def exponent_table(scans: dict[str, Any]) -> str:
-    """One row for each quantity."""
-    columns: dict[str, Column] = {
-        "varied": "{label}",
-        "from": "{values[0]:,}",
-        "to": lambda scan: f"{scan['values'][-1]:,}",
-        "µs a meta-step, least": "{microseconds[0]:,.1f}",
-        "most": lambda scan: f"{scan['microseconds'][-1]:,.1f}",
-        "fitted from": "{fit[lowest]:,.0f}",
-        "exponent": "{fit[exponent]:.2f}",
-    }
-    return records_table([{"label": LABELS[name], **scan} for name, scan in scans.items()], columns)
+    return records_table([{"label": LABELS[name], **scan} for name, scan in scans.items()], EXPONENTS)
 
 
 def scan_table(scans: dict[str, Any]) -> str:
@@ -65,22 +64,19 @@ def split_table(split: dict[str, Any]) -> str:
         return f"{microseconds:,.1f} ({100 * microseconds / wholes[case]:.0f}%)"
 
     rows = [[part, *(cell(case, part) for case in split)] for part in parts]
-    rows.append(["all", *(f"{whole:,.1f}" for whole in wholes.values())])
-    return markdown_table(["part", *split], rows)
+    return markdown_table(["part", *split], [*rows, ["all", *(f"{whole:,.1f}" for whole in wholes.values())]])
 
 
 def profile_table(profiles: dict[str, Any], name: str, column: str) -> str:
     """One row for each part or kind, one column for each case: the share of the operations' time."""
-    kinds = list(dict.fromkeys(kind for told in profiles.values() for kind in told[column]))
-    rows = [
-        [
-            kind,
-            *(f"{100 * told[column].get(kind, 0.0) / sum(told[column].values()):.0f}%" for told in profiles.values()),
-        ]
-        for kind in kinds
-    ]
-    rows.append(["operations a meta-step", *(f"{told['operations_a_meta_step']:.0f}" for told in profiles.values())])
-    return markdown_table([name, *profiles], rows)
+
+    def share(told, kind):
+        return f"{100 * told[column].get(kind, 0.0) / sum(told[column].values()):.0f}%"
+
+    kinds = dict.fromkeys(kind for told in profiles.values() for kind in told[column])
+    rows = [[kind, *(share(told, kind) for told in profiles.values())] for kind in kinds]
+    counts = (f"{told['operations_a_meta_step']:.0f}" for told in profiles.values())
+    return markdown_table([name, *profiles], [*rows, ["operations a meta-step", *counts]])
 
 
 def draw(scans: dict[str, Any]) -> Figure:
@@ -100,18 +96,13 @@ def draw(scans: dict[str, Any]) -> Figure:
             axis.set_minor_formatter("")
         axes.grid(alpha=0.25, which="both")
         axes.legend(loc="upper left")
-    lowest = min(min(scan["microseconds"]) for scan in scans.values())
-    panels[0].set_ylim(bottom=lowest / 1.5)
+    panels[0].set_ylim(bottom=min(min(scan["microseconds"]) for scan in scans.values()) / 1.5)
     for axes in panels[::2]:
         axes.set_ylabel("µs a meta-step")
     return figure
 
 
 def row(told: Mapping[str, Any]) -> Row:
-    """The line of benchmarks/README.md."""
     exponents = [f"{name.replace('_', ' ')} {scan['fit']['exponent']:.2f}" for name, scan in told["scans"].items()]
-    return Row(
-        "How does the time of a meta-step grow with its sizes, and what is it made of?",
-        4,
-        f"the exponents are: {', '.join(exponents)}",
-    )
+    question = "How does the time of a meta-step grow with its sizes, and what is it made of?"
+    return question, 4, f"the exponents are: {', '.join(exponents)}"

@@ -1,24 +1,17 @@
 """Time per meta-step as one quantity grows and the others stay, and the exponent of its growth."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jax.tree_util import Partial
 
 import jax_meta
 from benchmarks.harness.compilation import Program, compile_fit
 from benchmarks.harness.progress import Tell
 from benchmarks.harness.rounds import median_seconds, timed
-from jax_meta import LossFn, MetaLearner, TrainState
-from jax_meta.tasks import sinusoid
+from benchmarks.harness.workloads import Workload, sine
 
-Learning = tuple[MetaLearner, optax.GradientTransformation]
-LEARNING_RATE = 1e-3
 FIRST_GUESS = 100.0
 MOST_STEPS = 2**14
 
@@ -30,6 +23,11 @@ class Setting(NamedTuple):
     inner_steps: int = 1
     shots: int = 10  # support points, and as many queries
     width: int = 40  # of both hidden layers
+
+    def workload(self) -> Workload:
+        """Second-order MAML on sines of this size, with steps so small that a hundred do not diverge."""
+        workload = sine(self.tasks, self.inner_steps, width=self.width)
+        return workload._replace(shots=self.shots, queries=self.shots, learning_rate=1e-3)
 
 
 BASE = Setting()
@@ -48,10 +46,9 @@ class Fit(NamedTuple):
 def fit_exponent(values: Sequence[float], times: Sequence[float]) -> Fit:
     """Least squares in the logarithms over the upper half of the range, in logarithms, and over two values at least."""
     log_values, log_times = np.log(values), np.log(times)
-    order = np.argsort(log_values)
     middle = (log_values.min() + log_values.max()) / 2
     count = max(2, int((log_values >= middle - 1e-9).sum()))
-    upper = order[-count:]
+    upper = np.argsort(log_values)[-count:]
     exponent, intercept = np.polyfit(log_values[upper], log_times[upper], 1)
     return Fit(float(exponent), float(np.exp(intercept)), float(np.asarray(values)[upper[0]]))
 
@@ -61,31 +58,8 @@ def local_exponents(values: Sequence[float], times: Sequence[float]) -> list[flo
     return (np.diff(np.log(times)) / np.diff(np.log(values))).tolist()
 
 
-def make_problem(setting: Setting) -> tuple[LossFn, TrainState, Callable[..., Any]]:
-    """The loss, a state of MAML with Adam before the first meta-step, and the sampler."""
-    model = jax_meta.models.MLP(hidden=(setting.width, setting.width))
-    loss_fn = jax_meta.regression(model.apply)
-    state = jax_meta.init(
-        *make_maml(loss_fn, setting.inner_steps), model.init(jax.random.key(0), jnp.zeros((1, 1))), jax.random.key(1)
-    )
-    return loss_fn, state, Partial(partial(sinusoid.sample_tasks, shots=setting.shots, queries=setting.shots))
-
-
-def make_maml(loss_fn: LossFn, inner_steps: int) -> Learning:
-    """Second-order MAML and its outer Adam."""
-    return jax_meta.maml(loss_fn, optax.sgd(LEARNING_RATE), num_steps=inner_steps), optax.adam(LEARNING_RATE)
-
-
-def compile_learning(setting: Setting, learning: Learning, num_steps: int) -> Program:
-    """Compiles so many meta-steps of `jax_meta.fit` at this size."""
-    _, state, sample_tasks = make_problem(setting)
-    state = jax_meta.init(*learning, state.params, state.key)
-    return compile_fit(*learning, sample_tasks, state, num_steps=num_steps, num_tasks=setting.tasks)
-
-
 def compile_setting(setting: Setting, num_steps: int) -> Program:
-    """Compiles MAML at this size."""
-    return compile_learning(setting, make_maml(make_problem(setting)[0], setting.inner_steps), num_steps)
+    return compile_fit(setting.workload(), num_steps)
 
 
 def steps_in(seconds: float, microseconds: float) -> int:

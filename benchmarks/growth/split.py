@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 from benchmarks.growth import scaling
-from benchmarks.growth.scaling import LEARNING_RATE, Learning, Program, Setting
+from benchmarks.growth.scaling import Program, Setting
+from benchmarks.harness.compilation import Learning, compile_fit, our_learning
+from benchmarks.harness.jax_networks import our_loss
 from benchmarks.harness.progress import Tell
-from jax_meta import LossFn
+from benchmarks.harness.results import counted
+from benchmarks.harness.workloads import OUTER_LEARNING_RATE, Workload
 
 CASES = (Setting(tasks=1), Setting(tasks=25), Setting(tasks=25, inner_steps=5))
 PARTS = (
@@ -24,19 +28,18 @@ PARTS = (
 )
 
 
-def nested_learners(loss_fn: LossFn, inner_steps: int) -> dict[str, Learning]:
+def nested_learners(workload: Workload) -> dict[str, Learning]:
     """Learner and outer optimizer of each program, by the part that it adds to the one before.
 
     The first two have the sum of the support set among their metrics, so that it is drawn.
     """
-    maml, adam = scaling.make_maml(loss_fn, inner_steps)
-    nothing = optax.set_to_zero()
+    loss_fn, (maml, adam) = our_loss(workload), our_learning(workload)
 
     def draw(params, task, key):
-        return {"loss": total(task.query), "support": total(task.support)}
+        return {"loss": optax.tree.sum(task.query), "support": optax.tree.sum(task.support)}
 
     def query_loss(params, task, key):
-        return {"loss": loss_fn(params, task.query, key)[0], "support": total(task.support)}
+        return {"loss": loss_fn(params, task.query, key)[0], "support": optax.tree.sum(task.support)}
 
     def adapted_loss(params, task, key):
         adapt_key, loss_key = jax.random.split(key)
@@ -45,25 +48,16 @@ def nested_learners(loss_fn: LossFn, inner_steps: int) -> dict[str, Learning]:
     def without_gradient(metrics):
         return maml._replace(gradient=lambda *inputs: (optax.tree.zeros_like(inputs[0]), metrics(*inputs)))
 
-    programs = (
-        (without_gradient(draw), nothing),
-        (without_gradient(query_loss), nothing),
-        (without_gradient(adapted_loss), nothing),
-        (maml, optax.sgd(LEARNING_RATE)),
-        (maml, adam),
-    )
+    programs = [(without_gradient(metrics), optax.set_to_zero()) for metrics in (draw, query_loss, adapted_loss)]
+    programs += [(maml, optax.sgd(OUTER_LEARNING_RATE)), (maml, adam)]
     return dict(zip(PARTS, programs, strict=True))
-
-
-def total(batch: Any) -> jax.Array:
-    """The sum of all numbers of a batch."""
-    return sum(leaf.sum() for leaf in jax.tree.leaves(batch))
 
 
 def compile_programs(setting: Setting, num_steps: int) -> dict[str, Program]:
     """Every nested program at this size."""
-    learners = nested_learners(scaling.make_problem(setting)[0], setting.inner_steps)
-    return {part: scaling.compile_learning(setting, learning, num_steps) for part, learning in learners.items()}
+    workload = setting.workload()
+    learners = nested_learners(workload)
+    return {part: compile_fit(workload, num_steps, learning=learning) for part, learning in learners.items()}
 
 
 def prepare_split(cases: Sequence[Setting], seconds: float, tell: Tell) -> dict[tuple[Setting, str], Program]:
@@ -79,9 +73,7 @@ def prepare_split(cases: Sequence[Setting], seconds: float, tell: Tell) -> dict[
 
 
 def describe_case(setting: Setting) -> str:
-    """A case in words, such as 25 tasks x 5 steps."""
-    steps, tasks = setting.inner_steps, setting.tasks
-    return f"{tasks} task{'s' * (tasks > 1)} x {steps} step{'s' * (steps > 1)}"
+    return f"{counted(setting.tasks, 'task')} x {counted(setting.inner_steps, 'step')}"
 
 
 def describe_split(
@@ -91,9 +83,8 @@ def describe_split(
     told = {}
     for setting in cases:
         times = [microseconds[setting, part] for part in PARTS]
-        added = [after - before for before, after in zip([0.0, *times[:-1]], times, strict=True)]
         told[describe_case(setting)] = {
             "microseconds_of_programs": dict(zip(PARTS, times, strict=True)),
-            "microseconds_of_parts": dict(zip(PARTS, added, strict=True)),
+            "microseconds_of_parts": dict(zip(PARTS, np.diff(times, prepend=0.0).tolist(), strict=True)),
         }
     return told

@@ -6,10 +6,11 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 def positive(text: str) -> int:
-    """A whole number of 1 or more, for argparse; `60,000` is 60000."""
+    """A whole number of 1 or more; `60,000` is 60000."""
     value = int(text.replace(",", ""))
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
@@ -17,11 +18,17 @@ def positive(text: str) -> int:
 
 
 def positive_number(text: str) -> float:
-    """A finite number above 0, for argparse."""
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{value} is not a finite number above 0")
     return value
+
+
+COUNT: dict[str, Any] = {"type": positive, "metavar": "N"}
+COUNTS: dict[str, Any] = {**COUNT, "nargs": "+"}
+NUMBER: dict[str, Any] = {"type": positive_number, "metavar": "X"}
+NUMBERS: dict[str, Any] = {**NUMBER, "nargs": "+"}
+"""What `add_argument` needs for a number of each kind, or for several."""
 
 
 class Help(argparse.HelpFormatter):
@@ -61,15 +68,9 @@ def make_parser(
     add, place = parser.add_argument, None if output else Path("results") / name.replace(".", "_")
     told = f"; default: {output}" if output else ""
     add("--output", type=Path, default=place, metavar="FOLDER", help=f"where to write; it is created{told}")
-    if repeats is not None:
-        add(
-            "--repeats",
-            type=positive,
-            default=repeats,
-            metavar="N",
-            help="rounds in which all take turns; medians count",
-        )
-    if seconds is not None:
+    if repeats:
+        add("--repeats", default=repeats, help="rounds in which all take turns; medians count", **COUNT)
+    if seconds:
         add("--seconds", type=positive_number, default=seconds, metavar="S", help="about how long a turn lasts")
     return parser
 

@@ -7,8 +7,14 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
+from jax.sharding import Mesh
 
 import jax_meta
+from benchmarks.harness.jax_networks import initial_weights, our_learner, our_sampler, tasks_at_once, to_params
+from benchmarks.harness.workloads import OUTER_LEARNING_RATE, Workload
+from jax_meta.devices import replicate
+
+Learning = tuple[jax_meta.MetaLearner, optax.GradientTransformation]
 
 
 class Program(NamedTuple):
@@ -27,19 +33,26 @@ def compile_ahead(function: Callable[..., Any], *arguments: Any) -> tuple[Any, f
     return compiled, time.perf_counter() - start
 
 
+def our_learning(workload: Workload) -> Learning:
+    """MAML and its outer Adam."""
+    return our_learner(workload), optax.adam(OUTER_LEARNING_RATE)
+
+
+def first_state(workload: Workload, learning: Learning) -> jax_meta.TrainState:
+    return jax_meta.init(*learning, to_params(initial_weights(workload)), jax.random.key(0))
+
+
 def compile_fit(
-    learner: jax_meta.MetaLearner,
-    outer: optax.GradientTransformation,
-    sample_tasks: jax_meta.Sampler,
-    state: jax_meta.TrainState,
-    *,
-    num_steps: int,
-    **options: Any,
+    workload: Workload, num_steps: int, *, learning: Learning | None = None, mesh: Mesh | None = None
 ) -> Program:
-    """Compiles so many meta-steps of `jax_meta.fit`, with its options, from this state; the sampler is a pytree."""
+    """Compiles so many meta-steps of `jax_meta.fit` on a workload, of `our_learning` unless told otherwise."""
+    learning = learning or our_learning(workload)
+    sample_tasks, state = replicate((our_sampler(workload), first_state(workload, learning)), mesh)
+    at_once = tasks_at_once(workload, jax.default_backend())
+    options: dict[str, Any] = {"num_tasks": workload.num_tasks, "task_batch_size": at_once, "mesh": mesh}
 
     def fit(sample_tasks, state):
-        return jax_meta.fit(learner, outer, sample_tasks, state, num_meta_steps=num_steps, **options)
+        return jax_meta.fit(*learning, sample_tasks, state, num_meta_steps=num_steps, **options)
 
     compiled, seconds = compile_ahead(fit, sample_tasks, state)
     return Program(partial(compiled, sample_tasks, state), num_steps, seconds, compiled)

@@ -2,9 +2,7 @@
 
 import importlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from benchmarks.harness.results import markdown_table, write_text
 
@@ -22,33 +20,19 @@ share.
 """
 
 
-class Row(NamedTuple):
-    """What a benchmark says of its results."""
-
-    question: str
-    minutes: float  # that the command takes, on two CPU cores
-    answer: str  # in one line, with the numbers of this results.json
-
-
 def main() -> None:
-    """The command `python -m benchmarks`."""
     write_text(BENCHMARKS / "README.md", make_index(BENCHMARKS / "results"))
     print(f"{BENCHMARKS / 'README.md'} is written.")
 
 
 def make_index(results: Path) -> str:
-    """The text of README.md, from the folders of results."""
+    """The text of README.md, from the folders of results; each benchmark has `row`, a folder has it in `results`."""
     rows = []
     for path in sorted(results.glob("*/results.json")):
         told = json.loads(path.read_text(encoding="utf-8"))
-        question, minutes, answer = row_of(told)
+        module = importlib.import_module(told["command"].split()[2])
+        if hasattr(module, "__path__"):
+            module = importlib.import_module(f"{module.__name__}.results")
+        question, minutes, answer = module.row(told)
         rows.append([question, f"`{told['command']}`", "under 1" if minutes < 1 else f"{minutes:.0f}", answer])
     return INTRODUCTION + markdown_table(HEADER, rows, numbers="---")
-
-
-def row_of(told: Mapping[str, Any]) -> Row:
-    """The row that the benchmark of the command gives: its own `row`, or, of a folder, that of its `results`."""
-    module = importlib.import_module(told["command"].split()[2])
-    if hasattr(module, "__path__"):
-        module = importlib.import_module(f"{module.__name__}.results")
-    return module.row(told)

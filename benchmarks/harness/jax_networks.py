@@ -23,20 +23,16 @@ class NaiveMLP(nn.Module):
 
     @nn.compact
     def __call__(self, inputs):
-        """`[examples, 1]` to `[examples, 1]`."""
         for _ in range(2):
             inputs = nn.relu(nn.Dense(self.width)(inputs))
         return nn.Dense(1)(inputs)
 
 
 class ConvBlock(nn.Module):
-    """A block of `NaiveConv4`."""
-
     filters: int
 
     @nn.compact
     def __call__(self, images):
-        """`[examples, height, width, channels]` to half the height and width."""
         images = nn.Conv(self.filters, (3, 3), use_bias=False, name="Convolution_0")(images)
         images = nn.BatchNorm(use_running_average=False, use_scale=False)(images)
         return nn.max_pool(nn.relu(images), (2, 2), (2, 2))
@@ -50,7 +46,6 @@ class NaiveConv4(nn.Module):
 
     @nn.compact
     def __call__(self, images):
-        """`[examples, height, width, channels]` to logits `[examples, ways]`."""
         for _ in range(4):
             images = ConvBlock(self.filters)(images)
         return nn.Dense(self.ways)(images.reshape(len(images), -1))
@@ -64,10 +59,14 @@ def model(workload: Workload) -> nn.Module:
 
 
 def initial_weights(workload: Workload) -> Weights:
-    """The weights that all start from."""
+    """The weights that all start from, float32."""
     inputs = jnp.zeros((1, 1) if workload.model == "mlp" else (1, workload.size, workload.size, 1))
-    params = model(workload).init(jax.random.key(0), inputs)
-    return {name: np.asarray(leaf, np.float32) for name, leaf in flatten_dict(params, sep="/").items()}
+    return flat(optax.tree.cast(model(workload).init(jax.random.key(0), inputs), jnp.float32))
+
+
+def flat(params: Any) -> Weights:
+    """NumPy's arrays by the path of the parameter."""
+    return {name: np.array(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
 
 
 def to_params(weights: Weights) -> Any:
@@ -75,12 +74,16 @@ def to_params(weights: Weights) -> Any:
     return unflatten_dict({name: jnp.asarray(leaf) for name, leaf in weights.items()}, sep="/")
 
 
+def our_loss(workload: Workload) -> jax_meta.LossFn:
+    measure = jax_meta.regression if workload.model == "mlp" else jax_meta.classification
+    return measure(model(workload).apply)
+
+
 def our_learner(workload: Workload, **options: Any) -> jax_meta.MetaLearner:
     """`jax_meta.maml`, or `jax_meta.fomaml` for first order, of a workload's loss and inner optimizer."""
-    measure = jax_meta.regression if workload.model == "mlp" else jax_meta.classification
     algorithm = jax_meta.maml if workload.second_order else jax_meta.fomaml
     inner = optax.sgd(workload.learning_rate)
-    return algorithm(measure(model(workload).apply), inner, num_steps=workload.inner_steps, **options)
+    return algorithm(our_loss(workload), inner, num_steps=workload.inner_steps, **options)
 
 
 def tasks_at_once(workload: Workload, device: str) -> int | None:

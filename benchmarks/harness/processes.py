@@ -62,8 +62,7 @@ def start(
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "OMP_NUM_THREADS": str(machine.threads),
-        "MKL_NUM_THREADS": str(machine.threads),
+        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(machine.threads)),
         "JAX_PLATFORMS": "cpu" if machine.device == "cpu" else "cuda",
         "JAX_ENABLE_X64": "0",
         "JAX_DEFAULT_MATMUL_PRECISION": "float32",
@@ -99,18 +98,16 @@ def receive(worker: Worker) -> Answer:
     if not select.select([worker.process.stdout], [], [], worker.timeout)[0]:
         raise WorkerError(f"failed: no answer in {worker.timeout:g} s")
     line = worker.process.stdout.readline()
-    answer = json.loads(line) if line else {"error": last_words(worker)}
+    if not line:
+        code, told = worker.process.wait(), worker.log.read_text(errors="replace")
+        last_words = told.strip().split("\n")[-1][:300]
+        raise WorkerError(f"failed: exit code {code}. {last_words}")
+    answer = json.loads(line)
     if "missing" in answer:
         raise WorkerError(f"not installed: pip install {worker.install} ({answer['missing']})")
     if "error" in answer:
         raise WorkerError(f"failed: {answer['error'].strip().splitlines()[0][:300]}")
     return answer
-
-
-def last_words(worker: Worker) -> str:
-    """How a process ended: its exit code, and the last line that it printed."""
-    code = worker.process.wait()
-    return f"exit code {code}. " + worker.log.read_text(errors="replace").strip().split("\n")[-1]
 
 
 def at_once(function: Callable[[Worker], Answer], group: Sequence[Worker]) -> list[Answer]:

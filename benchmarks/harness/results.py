@@ -1,36 +1,39 @@
 """What every benchmark writes: results.json with its environment, table.md, figures; each whole or not at all."""
 
+import importlib.metadata
 import json
+import os
+import platform
 import re
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from matplotlib.figure import Figure
 
-from benchmarks.harness.machine import environment
 from jax_meta.whole_files import whole_file, write_whole
 
+PACKAGES = ("jax-metalearn", "jax", "jaxlib", "optax", "flax", "numpy")
+X86 = {"avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX", "sse4_2": "SSE4.2", "sse2": "SSE2"}
+ARM = {"sve2": "SVE2", "sve": "SVE", "asimd": "NEON"}
+"""Vector instructions by the kernel's name for them, the widest first."""
 Column = str | Callable[[Any], str]
 """A cell of a record: a format of its fields, as `{seconds:.1f}`, or a function of it."""
+Row = tuple[str, float, str]
+"""What a benchmark says of a results.json: its question, the minutes on two CPU cores, and the answer in one line."""
 
 
-def in_words(settings: Mapping[str, Any]) -> str:
-    """Settings to read: `steps 60,000, ...`."""
-    return ", ".join(
-        f"{name} {value:,}" if type(value) is int else f"{name} {value}" for name, value in settings.items()
-    )
-
-
-def write_results(options: Namespace, content: Mapping[str, Any], tables: str) -> None:
-    """Writes results.json, with the environment first, and table.md, to the folder that the options name."""
+def write_results(options: Namespace, content: Mapping[str, Any], tables: str, **figures: Figure) -> None:
+    """Writes results.json, with the environment first, table.md and the figures to the folder that the options name."""
     write_json(options.output / "results.json", {**environment(options.command), **content})
     write_text(options.output / "table.md", tables)
+    for name, figure in figures.items():
+        save_figure(options.output / f"{name}.png", figure)
 
 
 def save_figure(path: Path, figure: Figure) -> None:
-    """Writes a figure in the format of the file's suffix."""
     with whole_file(path) as file:
         figure.savefig(file, format=path.suffix[1:])
 
@@ -43,8 +46,39 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file, in UTF-8."""
     write_whole(path, text.encode())
+
+
+def environment(command: str) -> dict[str, Any]:
+    """The command, the device, the processor and the versions; no date, so that the same run gives the same file."""
+    return {
+        "command": command,
+        "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, {platform.machine()}",
+        "processor": processor(),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """Which processor this is, since speeds and their ratios differ from one to another.
+
+    Args:
+        cpuinfo: the kernel's description; where there is none, Python's is all that is told.
+
+    Returns:
+        Its `name`, `family`, `model` and `vector_instructions`, the widest that it has, so far as they are known.
+    """
+    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.exists() else ""
+    fields = dict(re.findall(r"^([^\t:\n]+)\t*: (.+)$", text, re.MULTILINE))
+    flags = (fields.get("flags") or fields.get("Features") or "").split()
+    told = {
+        "name": fields.get("model name", platform.processor() or platform.machine()),
+        "family": fields.get("cpu family", fields.get("CPU architecture")),
+        "model": fields.get("model", fields.get("CPU part")),
+        "vector_instructions": next((name for flag, name in (X86 | ARM).items() if flag in flags), None),
+    }
+    return {name: value for name, value in told.items() if value}
 
 
 def rounded(values: Any, digits: int = 5) -> Any:
@@ -56,6 +90,17 @@ def rounded(values: Any, digits: int = 5) -> Any:
     if isinstance(values, list | tuple):
         return [rounded(value, digits) for value in values]
     return values
+
+
+def in_words(settings: Mapping[str, Any]) -> str:
+    """Settings to read: `steps 60,000, ...`."""
+    told = (f"{value:,}" if type(value) is int else value for value in settings.values())
+    return ", ".join(f"{name} {value}" for name, value in zip(settings, told, strict=True))
+
+
+def counted(count: int, what: str) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def records_table(records: Iterable[Mapping[str, Any]], columns: Mapping[str, Column]) -> str:

@@ -8,9 +8,11 @@ from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 
 from benchmarks.harness.processes import WorkerError
 from benchmarks.harness.progress import Tell
+from benchmarks.harness.results import rounded
 
 Run = Callable[[], Any]
 """A compiled call without arguments."""
@@ -38,10 +40,22 @@ def timed(run: Run) -> float:
     return time.perf_counter() - start
 
 
+def time_turns(runs: Mapping[Any, Run], repeats: int, tell: Tell = silent) -> dict[Any, list[float]]:
+    """The seconds of each in each of the rounds, after one to warm up."""
+    samples = take_turns({name: partial(timed, run) for name, run in runs.items()}, repeats + 1, tell)
+    return {name: seconds[1:] for name, seconds in samples.items()}
+
+
 def median_seconds(runs: Mapping[Any, Run], repeats: int, tell: Tell = silent) -> dict[Any, float]:
     """The median seconds of each over so many rounds, after one to warm up."""
-    samples = take_turns({name: partial(timed, run) for name, run in runs.items()}, repeats + 1, tell)
-    return {name: statistics.median(seconds[1:]) for name, seconds in samples.items()}
+    return {name: statistics.median(seconds) for name, seconds in time_turns(runs, repeats, tell).items()}
+
+
+def microseconds_a_step(seconds: Sequence[float], steps: int) -> Record:
+    """The median and the quartiles of turns of so many steps."""
+    each = np.array(seconds) / steps * 1e6
+    median, quartiles = float(np.median(each)), np.quantile(each, (0.25, 0.75)).tolist()
+    return {"microseconds": rounded(median, 4), "quartiles": rounded(quartiles, 4)}
 
 
 def median_ratio(samples: Sequence[float], others: Sequence[float]) -> float:
@@ -86,3 +100,14 @@ def reporting(record: Record) -> Iterator[None]:
         yield
     except WorkerError as error:
         record["status"] = str(error)
+
+
+def reasons(records: Mapping[str, Mapping[str, Record]], labels: Mapping[str, str]) -> list[str]:
+    """Who was not measured, of records by place and name: one text in Markdown, or none."""
+    told = [
+        f"- {labels[name]}, {where}: {record['status']}\n"
+        for where, row in records.items()
+        for name, record in row.items()
+        if record["status"] != "measured"
+    ]
+    return ["".join(told)] if told else []

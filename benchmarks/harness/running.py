@@ -27,14 +27,18 @@ def running(options: Namespace, finished: Collection[str] = (), *, kept: str | N
         `begin`, as in `benchmarks.harness.progress`.
     """
     output = make_output_folder(options.output)
+
+    def what_is_kept() -> str:
+        return kept or f"finished, and kept in {output}: {', '.join(finished) or 'nothing yet'}"
+
     try:
         with progress(output / "benchmark.log", options.command) as begin:
             yield begin
     except KeyboardInterrupt:
-        print(f"stopped; {kept or what_is_kept(output, finished)}")
+        print(f"stopped; {what_is_kept()}")
         sys.exit(130)
     except (FloatingPointError, OSError) as error:
-        sys.exit(f"{error}\n{kept or what_is_kept(output, finished)}")
+        sys.exit(f"{error}\n{what_is_kept()}")
     print((output / "table.md").read_text(encoding="utf-8"))
     print(f"{output} holds {contents(output)}.")
 
@@ -48,11 +52,6 @@ def make_output_folder(path: Path) -> Path:
     except OSError as error:
         sys.exit(f"cannot write to {path}: {error.strerror}. Choose another folder with --output.")
     return path
-
-
-def what_is_kept(output: Path, finished: Collection[str]) -> str:
-    """What a benchmark that ends early leaves."""
-    return f"finished, and kept in {output}: {', '.join(finished) or 'nothing yet'}"
 
 
 def contents(folder: Path) -> str:

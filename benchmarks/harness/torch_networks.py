@@ -35,15 +35,11 @@ def batch_norm(images: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
 
 
 class BatchNorm(nn.Module):
-    """`batch_norm` as a layer."""
-
     def __init__(self, features: int) -> None:
-        """Bias 0."""
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(features))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """`[examples, features, height, width]` to the same."""
         return batch_norm(images, self.bias)
 
 
@@ -51,21 +47,19 @@ class Flatten(nn.Module):
     """Features in the order of `jax_meta.models.Conv4`: channels last."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """`[examples, channels, height, width]` to `[examples, features]`."""
         return images.permute(0, 2, 3, 1).flatten(1)
 
 
 def to_torch(array: np.ndarray) -> torch.Tensor:
     """Kernels `[height, width, in, out]` to `[out, in, height, width]`, `[in, out]` to `[out, in]`; others stay."""
-    axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(array.ndim)
-    return torch.tensor(np.ascontiguousarray(array.transpose(axes) if axes else array))
+    axes = {4: (3, 2, 0, 1)}.get(array.ndim, range(array.ndim)[::-1])
+    return torch.tensor(np.ascontiguousarray(array.transpose(axes)))
 
 
 def from_torch(tensor: torch.Tensor) -> np.ndarray:
     """The inverse of `to_torch`."""
-    axes = {4: (2, 3, 1, 0), 2: (1, 0)}.get(tensor.ndim)
-    array = tensor.detach().cpu().numpy()
-    return array.transpose(axes) if axes else array
+    axes = {4: (2, 3, 1, 0)}.get(tensor.ndim, range(tensor.ndim)[::-1])
+    return tensor.detach().cpu().numpy().transpose(axes)
 
 
 def layer_order(name: str) -> tuple[bool, str, bool]:
@@ -135,9 +129,8 @@ def value_and_gradient(workload: Workload) -> Gradient:
             adapted = list(weights)
             for _ in range(workload.inner_steps):
                 slopes = torch.autograd.grad(loss(adapted, support), adapted, create_graph=workload.second_order)
-                adapted = [
-                    weight - workload.learning_rate * slope for weight, slope in zip(adapted, slopes, strict=True)
-                ]
+                pairs = zip(adapted, slopes, strict=True)
+                adapted = [weight - workload.learning_rate * slope for weight, slope in pairs]
             query_loss = loss(adapted, query)
             for total, slope in zip(totals, torch.autograd.grad(query_loss, weights), strict=True):
                 total += slope / workload.num_tasks

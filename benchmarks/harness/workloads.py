@@ -102,5 +102,4 @@ def save_problem(path: Path, weights: Weights, batches: Sequence[Tasks]) -> None
 
 
 def load_problem(path: str | Path) -> tuple[Weights, list[Tasks]]:
-    """Reads what `save_problem` wrote."""
     return pickle.loads(Path(path).read_bytes())

@@ -6,83 +6,64 @@ The samplers take turns, in `jax_meta.fit`; compile time is apart. Run it with n
 results.json and table.md.
 """
 
-import argparse
-import statistics
-import time
 from typing import Any
 
 import jax
+import optax
 
 import jax_meta
-from benchmarks.harness.arguments import make_parser, parse, positive
+from benchmarks.harness.arguments import COUNT, make_parser, parse
+from benchmarks.harness.jax_networks import initial_weights, our_learner, tasks_at_once, to_params
 from benchmarks.harness.progress import Tell
-from benchmarks.harness.results import rounded, write_results
+from benchmarks.harness.results import records_table, rounded, write_results
+from benchmarks.harness.rounds import Record, median_ratio, microseconds_a_step, time_turns
 from benchmarks.harness.running import running
-from benchmarks.host_data.results import make_table
-from benchmarks.host_data.sources import OUTER, Workload, images, sines
+from benchmarks.harness.workloads import OUTER_LEARNING_RATE, Workload, conv4, sine
+from benchmarks.host_data.results import COLUMNS
+from benchmarks.host_data.sources import make_samplers
 
-WORKLOADS = {"sines": sines, "Conv4": images}
+WORKLOADS = {"sines": sine(4, 1), "Conv4": conv4(4, 1, width=32, queries=5)}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Times the samplers in turn, again and again, and writes the medians."""
-    options = parse_arguments(arguments)
-    steps = {"sines": options.sine_steps, "Conv4": options.image_steps}
-    rows: list[dict[str, Any]] = []
-    with running(options) as begin:
-        for name, make in WORKLOADS.items():
-            with begin(name, options.repeats + 1) as tell:
-                rows += measure(name, make(), options.repeats, steps[name], tell)
-        write_results(options, {"repeats": options.repeats, "steps": steps, "rows": rows}, make_table(rows))
-
-
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
     parser = make_parser("host_data", __doc__, repeats=15)
-    add = parser.add_argument
-    add("--sine-steps", type=positive, default=5_000, metavar="N", help="meta-steps on sines in a turn")
-    add("--image-steps", type=positive, default=50, metavar="N", help="meta-steps on images in a turn")
-    return parse(parser, arguments)
+    parser.add_argument("--sine-steps", default=5_000, help="meta-steps on sines in a turn", **COUNT)
+    parser.add_argument("--image-steps", default=50, help="meta-steps on images in a turn", **COUNT)
+    options = parse(parser, arguments)
+    steps = {"sines": options.sine_steps, "Conv4": options.image_steps}
+    rows: list[Record] = []
+    with running(options) as begin:
+        for name, workload in WORKLOADS.items():
+            samplers = make_samplers(workload)
+            with begin(name, len(samplers) * (options.repeats + 1)) as tell:
+                rows += measure(name, workload, samplers, options.repeats, steps[name], tell)
+        content = {"repeats": options.repeats, "steps": steps, "rows": rows}
+        write_results(options, content, records_table(rows, COLUMNS))
 
 
-def measure(network: str, workload: Workload, repeats: int, steps: int, tell: Tell) -> list[dict[str, Any]]:
+def measure(
+    network: str, workload: Workload, samplers: dict[str, Any], repeats: int, steps: int, tell: Tell
+) -> list[Record]:
     """Rows for the table, one a sampler; the ratio is the median of the rounds' own ratios."""
-    times = []
-    for place in range(repeats + 1):
-        tell(f"round {place}" if place else "compiles")
-        times.append({name: run(workload, sampler, steps) for name, sampler in workload.samplers.items()})
-    times = times[1:]  # the first compiles
+    learner, outer = our_learner(workload), optax.adam(OUTER_LEARNING_RATE)
+    state = jax_meta.init(learner, outer, to_params(initial_weights(workload)), jax.random.key(1))
+    at_once = tasks_at_once(workload, jax.default_backend())
+    options: dict[str, Any] = {"num_tasks": workload.num_tasks, "task_batch_size": at_once}
+
+    def run(sampler: Any) -> Any:
+        return jax_meta.fit(learner, outer, sampler, state, num_meta_steps=steps, **options)
+
+    runs = {name: lambda sampler=sampler: run(sampler) for name, sampler in samplers.items()}
+    taken = time_turns(runs, repeats, tell)  # the first round compiles
     return [
         {
             "network": network,
             "tasks_from": name,
-            "microseconds": rounded(statistics.median(each[name] for each in times), 4),
-            "quartiles": rounded(quartiles([each[name] for each in times]), 4),
-            "ratio": rounded(statistics.median(each[name] / each["device"] for each in times), 3),
+            **microseconds_a_step(seconds, steps),
+            "ratio": rounded(median_ratio(seconds, taken["device"]), 3),
         }
-        for name in workload.samplers
+        for name, seconds in taken.items()
     ]
-
-
-def quartiles(values: list[float]) -> list[float]:
-    """The first and the third; of one value, that twice."""
-    return statistics.quantiles(values, n=4)[::2] if len(values) > 1 else values * 2
-
-
-def run(workload: Workload, sampler: Any, steps: int) -> float:
-    """Takes meta-steps, and tells µs a step."""
-    start = time.perf_counter()
-    trained = jax_meta.fit(
-        workload.learner,
-        OUTER,
-        sampler,
-        workload.state,
-        num_meta_steps=steps,
-        num_tasks=workload.num_tasks,
-        task_batch_size=workload.task_batch_size,
-    )
-    jax.block_until_ready(trained)
-    return (time.perf_counter() - start) / steps * 1e6
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from benchmarks.harness.arguments import make_parser, parse, positive
+from benchmarks.harness.arguments import COUNT, COUNTS, make_parser, parse, positive
 from benchmarks.harness.jax_networks import initial_weights
 from benchmarks.harness.processes import Machine
 from benchmarks.harness.progress import Tell
@@ -47,41 +47,33 @@ class Plan(NamedTuple):
     repeats: int = 3  # rounds after the first
     seconds: float = 10.0  # a variant takes no further turn once its turns have lasted so long
 
-    def sizes(self) -> list[tuple[int, int]]:
+    def sizes(self) -> list[dict[str, Any]]:
         """Tasks and filters to compile for."""
-        widths = [width for width in self.widths if width != self.workload.width]
-        by_tasks = [(num_tasks, self.workload.width) for num_tasks in self.num_tasks]
-        return by_tasks + [(self.workload.num_tasks, width) for width in widths]
+        num_tasks, width = self.workload.num_tasks, self.workload.width
+        by_tasks = [{"num_tasks": number, "width": width} for number in self.num_tasks]
+        return by_tasks + [{"num_tasks": num_tasks, "width": other} for other in self.widths if other != width]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command."""
-    options = parse_arguments(arguments)
+    parser = make_parser("memory", __doc__)
+    add, names = parser.add_argument, list(VARIANTS)
+    add("--steps", default=Plan().inner_steps, help="numbers of inner steps", **COUNTS)
+    add("--variants", nargs="+", choices=names, default=names, metavar="VARIANT", help="what is compared")
+    add("--repeats", default=3, help="rounds after the first, fewer for what is slow", **COUNT)
+    add("--timeout", type=positive, default=400, metavar="S", help="seconds of a compilation or a meta-gradient")
+    options = parse(parser, arguments)
     jax.config.update("jax_platforms", "cpu")  # where the processes that are measured work, too
     variants = {name: variant for name, variant in VARIANTS.items() if name in options.variants}
     plan = Plan(inner_steps=tuple(sorted(set(options.steps))), repeats=options.repeats)
     run(plan, variants, Machine("cpu", os.cpu_count() or 1, options.timeout), options)
 
 
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = make_parser("memory", __doc__)
-    add, names = parser.add_argument, list(VARIANTS)
-    add("--steps", type=positive, nargs="+", default=Plan().inner_steps, metavar="N", help="numbers of inner steps")
-    add("--variants", nargs="+", choices=names, default=names, metavar="VARIANT", help="what is compared")
-    add("--repeats", type=positive, default=3, metavar="N", help="rounds after the first, fewer for what is slow")
-    add("--timeout", type=positive, default=400, metavar="S", help="seconds of a compilation or a meta-gradient")
-    return parse(parser, arguments)
-
-
 def run(plan: Plan, variants: Mapping[str, Variant], machine: Machine, options: argparse.Namespace) -> None:
     """Measures inner steps, sizes and the perceptron, and writes after each what is known."""
     findings, ours = Findings({}, {}, {}), of_kind(variants, "ours")
     settings = {"workload": plan.workload._asdict(), "perceptron": dict(plan.perceptron)}
-    with (
-        running(options, kept=f"what was finished is kept in {options.output}") as begin,
-        tempfile.TemporaryDirectory() as name,
-    ):
+    kept = f"what was finished is kept in {options.output}"
+    with running(options, kept=kept) as begin, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         each = partial(measure, machine=machine, folder=folder, repeats=plan.repeats, seconds=plan.seconds)
         for steps in plan.inner_steps:
@@ -110,13 +102,12 @@ def measure_sizes(
     plan: Plan, variants: Mapping[str, Variant], machine: Machine, folder: Path, tell: Tell
 ) -> dict[str, list[Record]]:
     """Temporary memory against tasks, then against width."""
-    sizes: list[dict[str, Any]] = [{"num_tasks": num_tasks, "width": width} for num_tasks, width in plan.sizes()]
-    arguments = [images(plan.workload._replace(**size), folder) for size in sizes]
+    arguments = [images(plan.workload._replace(**size), folder) for size in plan.sizes()]
     apart = folder / "sizes"  # so that nothing is found in the compilation cache
     apart.mkdir()
     found = measure_compiled(variants, arguments, machine, apart, tell)
     return {
-        name: [{**size, **record} for size, record in zip(sizes, records, strict=True)]
+        name: [size | record for size, record in zip(plan.sizes(), records, strict=True)]
         for name, records in found.items()
     }
 

@@ -5,12 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from flax.traverse_util import flatten_dict
 
 import jax_meta
-from benchmarks.harness.jax_networks import naive_meta_gradient, our_learner, our_meta_gradient, to_params
+from benchmarks.harness.jax_networks import flat, naive_meta_gradient, our_learner, our_meta_gradient, to_params
 from benchmarks.harness.workloads import Workload, load_problem
 from benchmarks.memory.program import Build, Program
 from jax_meta import Task
@@ -52,8 +50,7 @@ def ahead_of_time(function: Callable[..., Any], *arguments: Any) -> Build:
         compiled = jax.jit(function).lower(*arguments).compile()
 
         def run():
-            gradient = jax.block_until_ready(compiled(*arguments))
-            return {name: np.asarray(leaf) for name, leaf in flatten_dict(gradient, sep="/").items()}
+            return flat(jax.block_until_ready(compiled(*arguments)))
 
         return Program(run, compiled.memory_analysis().temp_size_in_bytes)
 

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.harness.index import Row
-from benchmarks.harness.results import markdown_table, rounded, save_figure, write_results
-from benchmarks.harness.rounds import Record
+from benchmarks.harness.results import Row, counted, markdown_table, rounded, write_results
+from benchmarks.harness.rounds import Record, reasons
 from benchmarks.memory.variants import DEFAULT, Variant, of_kind
 
 BySteps = Mapping[int, Mapping[str, Record]]
@@ -26,6 +25,11 @@ STAGES = {
     "peak of running": "{peak_running_mib:,.0f}",
 }
 """When memory is needed."""
+PERCEPTRON = {
+    "temporary MiB": "{temporary_mib:,.0f}",
+    "seconds a meta-gradient": "{seconds:.2f}",
+    "of the default's": "{times}",
+}
 
 
 class Findings(NamedTuple):
@@ -40,23 +44,25 @@ def write(options: Namespace, settings: Mapping[str, Any], findings: Findings, v
     """Writes results.json, table.md and memory.png, with what has been measured so far."""
     content = {
         **settings,
-        "variants": {name: variant.entry.label for name, variant in variants.items()},
+        "variants": labels(variants),
         f"leanest_peer_at_{PEER_STEPS}_steps": mark(findings.by_steps, variants),
         "by_inner_steps": rounded(findings.by_steps),
         "by_size": rounded(findings.sizes),
         "of_the_perceptron": rounded(findings.perceptron),
     }
-    write_results(options, content, tables(*findings, variants))
-    save_figure(options.output / "memory.png", draw(findings.by_steps, variants))
+    write_results(options, content, tables(*findings, variants), memory=draw(findings.by_steps, variants))
+
+
+def labels(variants: Variants) -> dict[str, str]:
+    return {name: variant.entry.label for name, variant in variants.items()}
 
 
 def row(told: Mapping[str, Any]) -> Row:
-    """The line of benchmarks/README.md."""
     steps, records = max(told["by_inner_steps"].items(), key=lambda item: int(item[0]))
     peaks = {name: record.get("peak_compiled_before_mib") for name, record in records.items()}
     shown = [f"{told['variants'][name]} {peak:,.0f}" for name, peak in peaks.items() if peak is not None]
-    answer = f"peak MiB of {steps} inner steps: {'; '.join(shown)}"
-    return Row("How much memory does a second-order meta-gradient need?", 25, answer)
+    question = "How much memory does a second-order meta-gradient need?"
+    return question, 25, f"peak MiB of {steps} inner steps: {'; '.join(shown)}"
 
 
 def leanest(by_steps: BySteps, steps: int, names: Iterable[str]) -> Record | None:
@@ -90,14 +96,10 @@ def tables(by_steps: BySteps, sizes: Sizes, perceptron: Mapping[str, Record], va
     if sizes:
         parts.append(size_table(sizes, variants))
     if perceptron:
-        parts.append(perceptron_table(perceptron, variants))
-    reasons = [
-        f"- {variants[name].entry.label}, {where}: {record['status']}\n"
-        for where, row in [*((f"{steps} inner steps", row) for steps, row in by_steps.items()), ("MLP", perceptron)]
-        for name, record in row.items()
-        if record["status"] != "measured"
-    ]
-    return "\n".join([*parts, *(["".join(reasons)] if reasons else [])])
+        columns = {title: cell(perceptron, form) for title, form in PERCEPTRON.items()}
+        parts.append(table("MLP", {name: variants[name] for name in perceptron}, columns))
+    everywhere = {f"{steps} inner steps": records for steps, records in by_steps.items()} | {"MLP": perceptron}
+    return "\n".join([*parts, *reasons(everywhere, labels(variants))])
 
 
 def sentence(by_steps: BySteps, variants: Variants) -> str:
@@ -131,25 +133,17 @@ def cell(records: Mapping[str, Record], form: str) -> Callable[[str], str]:
     return tell
 
 
-def in_words(steps: int) -> str:
-    """A number of inner steps."""
-    return f"{steps} inner step{'s' * (steps > 1)}"
-
-
 def tables_by_steps(by_steps: BySteps, variants: Variants) -> list[str]:
     """Peak resident memory of both processes, and seconds; then temporary memory of the compiled programs."""
     compiled = of_kind(variants, "ours", "jax")
+    told = (
+        ("Peak resident MiB (seconds a meta-gradient)", variants, "{peak_compiled_before_mib:,.0f} ({seconds:.2f})"),
+        ("Peak resident MiB where it is compiled, too", compiled, "{peak_mib:,.0f}"),
+        ("Temporary MiB (times the default's seconds)", compiled, "{temporary_mib:,.1f} ({times})"),
+    )
     return [
-        table(title, chosen, {in_words(steps): cell(records, form) for steps, records in by_steps.items()})
-        for title, chosen, form in (
-            (
-                "Peak resident MiB (seconds a meta-gradient)",
-                variants,
-                "{peak_compiled_before_mib:,.0f} ({seconds:.2f})",
-            ),
-            ("Peak resident MiB where it is compiled, too", compiled, "{peak_mib:,.0f}"),
-            ("Temporary MiB (times the default's seconds)", compiled, "{temporary_mib:,.1f} ({times})"),
-        )
+        table(title, chosen, {counted(steps, "inner step"): cell(row, form) for steps, row in by_steps.items()})
+        for title, chosen, form in told
     ]
 
 
@@ -162,7 +156,8 @@ def stage_table(by_steps: BySteps, variants: Variants) -> str:
         return "" if seconds is None else f"{seconds:.1f}"
 
     stages = {stage: cell(by_steps[steps], form) for stage, form in STAGES.items()}
-    return table(f"Resident MiB, {in_words(steps)}", variants, {**stages, "compile, s": compile_seconds})
+    title = f"Resident MiB, {counted(steps, 'inner step')}"
+    return table(title, variants, {**stages, "compile, s": compile_seconds})
 
 
 def size_table(sizes: Sizes, variants: Variants) -> str:
@@ -173,32 +168,24 @@ def size_table(sizes: Sizes, variants: Variants) -> str:
     return table("Temporary MiB, tasks x filters", {name: variants[name] for name in sizes}, columns)
 
 
-def perceptron_table(records: Mapping[str, Record], variants: Variants) -> str:
-    """Temporary memory and time of the perceptron."""
-    columns = {
-        "temporary MiB": cell(records, "{temporary_mib:,.0f}"),
-        "seconds a meta-gradient": cell(records, "{seconds:.2f}"),
-        "of the default's": cell(records, "{times}"),
-    }
-    return table("MLP", {name: variants[name] for name in records}, columns)
-
-
 def draw(by_steps: BySteps, variants: Variants) -> Figure:
     """Peak resident memory of all, and temporary memory of `jax_meta`, against inner steps; the mark of a peer."""
     peer, figure = mark(by_steps, variants), Figure(figsize=(13, 5.4), dpi=110, layout="constrained")
-    first, second, third = figure.subplots(1, 3)
-    draw_panel(first, by_steps, variants, "peak_compiled_before_mib")
-    draw_panel(second, by_steps, variants, "peak_mib")
-    draw_panel(third, by_steps, of_kind(variants, "ours"), "temporary_mib")
-    first.set_title("Peak resident MiB, found in the compilation cache", fontsize=10)
-    second.set_title("Peak resident MiB, compiled in the process", fontsize=10)
-    third.set_title("Temporary MiB of the compiled program", fontsize=10)
+    panels = figure.subplots(1, 3)
+    told = (
+        ("Peak resident MiB, found in the compilation cache", variants, "peak_compiled_before_mib"),
+        ("Peak resident MiB, compiled in the process", variants, "peak_mib"),
+        ("Temporary MiB of the compiled program", of_kind(variants, "ours"), "temporary_mib"),
+    )
+    for panel, (title, chosen, key) in zip(panels, told, strict=True):
+        draw_panel(panel, by_steps, chosen, key)
+        panel.set_title(title, fontsize=10)
     if peer:
         label = f"leanest peer at {peer['inner_steps']} steps: {peer['peak_mib']:,.0f} MiB"
-        for panel in (first, second):
+        for panel in panels[:2]:
             panel.axhline(peer["peak_mib"], color="black", linewidth=0.8, linestyle=":", label=label)
-            panel.set_ylim(second.get_ylim())
-    figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+            panel.set_ylim(panels[1].get_ylim())
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 
@@ -206,10 +193,8 @@ def draw_panel(panel: Axes, by_steps: BySteps, variants: Variants, key: str) -> 
     """A line for each variant, through what was measured."""
     for place, (name, variant) in enumerate(variants.items()):
         known = {steps: row[name][key] for steps, row in by_steps.items() if row[name]["status"] == "measured"}
-        style = "o-" if variant.entry.kind == "ours" else "s--"
-        panel.loglog(
-            list(known), list(known.values()), style, color=f"C{place}", markersize=4, label=variant.entry.label
-        )
+        style, label = "o-" if variant.entry.kind == "ours" else "s--", variant.entry.label
+        panel.loglog(list(known), list(known.values()), style, color=f"C{place}", markersize=4, label=label)
     panel.set_xlabel("inner steps")
     panel.set_xticks(list(by_steps), [str(steps) for steps in by_steps])
     panel.minorticks_off()

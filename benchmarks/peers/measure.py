@@ -74,10 +74,8 @@ def check(worker: Worker, record: Record, expected: list[float], tolerances: tup
     losses = np.array(reply["losses"])
     if not np.isfinite(losses).all():
         raise WorkerError("disagrees: its losses are not finite")
-    reference = np.array(expected or losses)
-    differences = np.abs(losses - reference) / np.abs(reference)
-    record["first_call_seconds"] = reply["seconds"]
-    record["losses"] = reply["losses"]
+    differences = np.abs(losses / (expected or losses) - 1)
+    record.update(first_call_seconds=reply["seconds"], losses=reply["losses"])
     record["largest_difference"] = float(differences.max())
     if (differences > tolerances).any():
         told = " and ".join(f"{difference:.1e}" for difference in differences)

@@ -30,7 +30,6 @@ class Entry(NamedTuple):
 
 
 def entry(label: str, make: str, install: str, kind: str = "eager") -> Entry:
-    """One of this room."""
     return Entry(label, f"benchmarks.peers.{make}", install, kind)
 
 
@@ -57,15 +56,16 @@ def serve(make: str, kind: str, workload: dict[str, Any], problem: str, threads:
     weights, batches = load_problem(problem)
     peer = pkgutil.resolve_name(make)(known, weights, place)
 
-    def timed(function: Callable[[Any], Any], argument: Any) -> Answer:
+    def losses() -> Answer:
         start = time.perf_counter()
-        return {"losses": function(argument), "seconds": time.perf_counter() - start}
+        return {"losses": peer.losses(batches), "seconds": time.perf_counter() - start}
 
-    can_do: dict[str, Callable[..., Answer]] = {
-        "losses": lambda: timed(peer.losses, batches),
-        "run": lambda steps: timed(peer.run, steps),
-    }
-    return {"device": described}, can_do
+    def run(steps: int) -> Answer:
+        start = time.perf_counter()
+        peer.run(steps)
+        return {"seconds": time.perf_counter() - start}
+
+    return {"device": described}, {"losses": losses, "run": run}
 
 
 def set_up(kind: str, threads: int, device: str, workload: Workload) -> str:

@@ -9,9 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.harness.index import Row
-from benchmarks.harness.results import markdown_table, rounded, save_figure, write_results
-from benchmarks.harness.rounds import Record
+from benchmarks.harness.results import Row, markdown_table, rounded, write_results
+from benchmarks.harness.rounds import Record, reasons
 from benchmarks.peers.measure import ratio
 from benchmarks.peers.peer import Entry
 
@@ -46,18 +45,15 @@ def write(options: Namespace, records: Records, peers: Mapping[str, Entry]) -> N
             for workload, row in records.items()
         },
     }
-    write_results(options, content, tables(records, peers))
-    save_figure(options.output / "peers.png", draw(records, peers))
+    write_results(options, content, tables(records, peers), peers=draw(records, peers))
 
 
 def row(told: Mapping[str, Any]) -> Row:
-    """The line of benchmarks/README.md."""
     against = "best of all peers"
     found = {name: row["ratios_of_jax_meta"].get(against) for name, row in told["workloads"].items()}
     ratios = ", ".join(f"{name} {best['ratio']:g} x" for name, best in found.items() if best)
-    return Row(
-        "How fast is `jax_meta` beside plain JAX, PyTorch and its libraries?", 45, f"against the {against}: {ratios}"
-    )
+    question = "How fast is `jax_meta` beside plain JAX, PyTorch and its libraries?"
+    return question, 45, f"against the {against}: {ratios}"
 
 
 def versions(peers: Mapping[str, Entry]) -> dict[str, str]:
@@ -86,22 +82,21 @@ def tables(records: Records, peers: Mapping[str, Entry]) -> str:
     for title, first_order in (("Second order", False), ("First order", True)):
         chosen = {name: row for name, row in records.items() if name.endswith("-first-order") == first_order}
         if chosen:
-            parts += [speed_table(title, chosen, peers), ratio_table(title, chosen, peers)]
-    parts.append(start_table(records, peers))
-    reasons = {
-        f"- {peers[name].label}, {workload}: {record['status']}\n"
-        for workload, row in records.items()
-        for name, record in row.items()
-        if record["status"] != "measured"
-    }
-    return "\n".join([*parts, *(["".join(sorted(reasons))] if reasons else [])])
+            names = [name.removesuffix("-first-order") for name in chosen]
+            speeds = [[entry.label, *(cell(row[name]) for row in chosen.values())] for name, entry in peers.items()]
+            parts.append(markdown_table([f"{title}, meta-steps/s", *names], speeds))
+            parts.append(markdown_table([f"{title}, jax_meta against", *names], ratio_rows(chosen, peers)))
+    labels = {name: entry.label for name, entry in peers.items()}
+    return "\n".join([*parts, start_table(records, peers), *reasons(records, labels)])
 
 
-def speed_table(title: str, records: Records, peers: Mapping[str, Entry]) -> str:
-    """Medians of meta-steps a second."""
-    rows = [[entry.label, *(cell(row[name]) for row in records.values())] for name, entry in peers.items()]
-    workloads = [workload.removesuffix("-first-order") for workload in records]
-    return markdown_table([f"{title}, meta-steps/s", *workloads], rows)
+def ratio_rows(records: Records, peers: Mapping[str, Entry]) -> list[list[str]]:
+    """How many times as fast `jax_meta` is as the best peer of each kind."""
+    rows = []
+    for rival, kinds in RIVALS.items():
+        found = [best_rival(row, peers, kinds) for row in records.values()]
+        rows.append([rival, *(f"{best['ratio']:.3g} x" if best else "" for best in found)])
+    return rows
 
 
 def cell(record: Record) -> str:
@@ -109,14 +104,6 @@ def cell(record: Record) -> str:
     if record["status"] == "measured":
         return f"{rounded(record['median'], 3):,.12g}"
     return record["status"].split(":")[0]
-
-
-def ratio_table(title: str, records: Records, peers: Mapping[str, Entry]) -> str:
-    """How many times as fast `jax_meta` is as the best peer of each kind."""
-    found = {rival: [best_rival(row, peers, kinds) for row in records.values()] for rival, kinds in RIVALS.items()}
-    rows = [[rival, *(f"{best['ratio']:.3g} x" if best else "" for best in row)] for rival, row in found.items()]
-    workloads = [workload.removesuffix("-first-order") for workload in records]
-    return markdown_table([f"{title}, jax_meta against", *workloads], rows)
 
 
 def start_table(records: Records, peers: Mapping[str, Entry]) -> str:

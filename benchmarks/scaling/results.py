@@ -8,34 +8,37 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.harness.index import Row
-from benchmarks.harness.results import Column, records_table, rounded, save_figure, write_results
+from benchmarks.harness.results import Column, Row, records_table, rounded, write_results
 from benchmarks.harness.rounds import Record
-from benchmarks.scaling.networks import NETWORKS
-from benchmarks.scaling.paper import Machine, Work, efficiency, most_devices, reduction_seconds, step_seconds
+from benchmarks.scaling.paper import NETWORKS, Machine, Work, efficiency, most_devices, reduction_seconds, step_seconds
 
 PLACES = {"devices": "CPU devices of one process", "processes": "Processes of one CPU device on the loopback address"}
 STYLES = {"weak": "o-", "strong": "s--"}
+BATCHES = {
+    "workload": "{workload}",
+    "tasks a step": "{tasks_per_step:,}",
+    "steps/s": "{steps_per_second:,.4g}",
+    "tasks/s": "{tasks_per_second:,.4g}",
+}
 
 
 def write(options: Namespace, told: Mapping[str, Any], cores: int, machine: Machine, works: Mapping[str, Work]) -> None:
     """Writes results.json, table.md and scaling.png."""
     settings = {name: value for name, value in vars(options).items() if name not in ("output", "command")}
+    figure = draw(told, cores, machine, works, max(options.paper_devices))
     tables = make_tables(told, cores, machine, options.paper_devices)
-    write_results(options, {"cores": cores, "settings": settings, **rounded(told)}, tables)
-    save_figure(options.output / "scaling.png", draw(told, cores, machine, works, max(options.paper_devices)))
+    write_results(options, {"cores": cores, "settings": settings, **rounded(told)}, tables, scaling=figure)
 
 
 def row(told: Mapping[str, Any]) -> Row:
-    """The line of benchmarks/README.md."""
-    strong = {
-        (record["workload"], what): f"{record['workload']} {record['efficiency']:.2f} on 2 {what}"
+    strong = [
+        f"{record['workload']} {record['efficiency']:.2f} on 2 {what}"
         for what in PLACES
         for record in told.get(what, ())
         if record["scaling"] == "strong" and record["devices"] == 2
-    }
-    answer = f"efficiency with as many tasks in every step: {', '.join(strong.values())}"
-    return Row("How do meta-steps scale over devices and processes?", 5, answer)
+    ]
+    answer = f"efficiency with as many tasks in every step: {', '.join(strong)}"
+    return "How do meta-steps scale over devices and processes?", 5, answer
 
 
 def on_paper(machine: Machine, works: Mapping[str, Work], tasks: Sequence[int], devices: Sequence[int]) -> list[Record]:
@@ -60,24 +63,25 @@ def make_tables(told: Mapping[str, Any], cores: int, machine: Machine, devices: 
     """All tables, each under a line that says what it is."""
     parts = [
         f"{place}, on {cores} cores. Efficiency: tasks a second of each, as a fraction of what one does by itself; one "
-        "by itself may already use all cores, as large products do.\n\n" + group_table(told[what], what, cores)
+        "by itself may already use all cores, as large products do.\n\n"
+        + records_table(told[what], group_columns(what, cores))
         for what, place in PLACES.items()
         if what in told
     ]
     if "batches" in told:
-        parts.append("One device, by the tasks of a step:\n\n" + batch_table(told["batches"]))
+        parts.append("One device, by the tasks of a step:\n\n" + records_table(told["batches"], BATCHES))
     if "paper" in told:
         parts.append(
             f"On paper: {machine.flop_per_second:.3g} FLOP/s a device, links of {machine.bandwidth:.3g} bytes/s and "
             f"{1e6 * machine.latency:.3g} µs, a {machine.reduction} all-reduce that nothing hides; the tasks of a step "
-            "stay the same.\n\n" + paper_table(told["paper"], devices)
+            "stay the same.\n\n" + records_table(told["paper"], paper_columns(devices))
         )
     return "\n".join(parts)
 
 
-def group_table(records: Sequence[Record], what: str, cores: int) -> str:
-    """One row for each workload, kind of scaling and number of devices."""
-    columns: dict[str, Column] = {
+def group_columns(what: str, cores: int) -> dict[str, Column]:
+    """Of one row for each workload, kind of scaling and number of devices."""
+    return {
         "workload": "{workload}",
         "scaling": "{scaling}",
         what: "{devices}",
@@ -89,20 +93,12 @@ def group_table(records: Sequence[Record], what: str, cores: int) -> str:
         "all-reduced, bytes a step": lambda record: f"{record['collective_bytes'].get('all-reduce', 0):,}",
         "compile, s": "{compile_seconds:.1f}",
     }
-    return records_table(records, columns)
 
 
-def batch_table(records: Sequence[Record]) -> str:
-    """One row for each workload and number of tasks."""
-    columns = {"workload": "{workload}", "tasks a step": "{tasks_per_step:,}"}
-    rates = {"steps/s": "{steps_per_second:,.4g}", "tasks/s": "{tasks_per_second:,.4g}"}
-    return records_table(records, {**columns, **rates})
-
-
-def paper_table(records: Sequence[Record], devices: Sequence[int]) -> str:
-    """One row for each network and number of tasks a step; the efficiency on each number of devices."""
+def paper_columns(devices: Sequence[int]) -> dict[str, Column]:
+    """Of one row for each network and number of tasks a step; the efficiency on each number of devices."""
     places = list(enumerate(devices))
-    columns: dict[str, Column] = {
+    return {
         "network": lambda record: NETWORKS[record["network"]].title,
         "tasks a step": "{tasks_per_step:,}",
         "GFLOP a task": lambda record: f"{record['flop_per_task'] / 1e9:,.4g}",
@@ -112,7 +108,6 @@ def paper_table(records: Sequence[Record], devices: Sequence[int]) -> str:
         **{f"efficiency on {number}": f"{{efficiency[{at}]:.2g}}" for at, number in places},
         "at least one half up to, devices": "{most_devices_at_half:,}",
     }
-    return records_table(records, columns)
 
 
 def draw(told: Mapping[str, Any], cores: int, machine: Machine, works: Mapping[str, Work], devices: int) -> Figure:

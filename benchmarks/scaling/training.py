@@ -2,20 +2,18 @@
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from math import prod
 from typing import Any
 
 import jax
-import optax
 from jax.sharding import Mesh
 
 import jax_meta
 from benchmarks.harness.compilation import Program, compile_fit
-from benchmarks.harness.jax_networks import initial_weights, our_learner, our_sampler, tasks_at_once, to_params
 from benchmarks.harness.worker import Answer, Served
-from benchmarks.harness.workloads import OUTER_LEARNING_RATE, Workload, conv4, sine
-from jax_meta.devices import replicate
+from benchmarks.harness.workloads import Workload, conv4, sine
 
 WORKLOADS: dict[str, Callable[[int], Workload]] = {
     "sine": lambda tasks: sine(tasks, 1),
@@ -34,27 +32,16 @@ ARRAY = re.compile(r"([a-z]+\d*)\[([\d,]*)\]")
 
 def compile_program(name: str, num_tasks: int, mesh: Mesh | None) -> Program:
     """Compiles meta-steps of second-order MAML of so many tasks."""
-    workload = WORKLOADS[name](num_tasks)
-    learner, outer = our_learner(workload), optax.adam(OUTER_LEARNING_RATE)
-    options: dict[str, Any] = {"task_batch_size": tasks_at_once(workload, jax.default_backend()), "mesh": mesh}
-    state = jax_meta.init(learner, outer, to_params(initial_weights(workload)), jax.random.key(0))
-    sample_tasks, state = replicate((our_sampler(workload), state), mesh)
-    return compile_fit(learner, outer, sample_tasks, state, num_steps=STEPS[name], num_tasks=num_tasks, **options)
+    return compile_fit(WORKLOADS[name](num_tasks), STEPS[name], mesh=mesh)
 
 
 def collective_bytes(text: str) -> dict[str, int]:
     """Bytes of the results of every collective in a compiled program's text, by kind; those in a loop count once."""
-    totals: dict[str, int] = {}
-    for line in text.split("\n"):
-        if found := CALL.search(line):
-            totals[found[2]] = totals.get(found[2], 0) + sum(map(array_bytes, ARRAY.findall(found[1])))
-    return totals
-
-
-def array_bytes(array: tuple[str, str]) -> int:
-    """Bytes of an array such as `("f32", "3,4")`."""
-    dtype, shape = array
-    return ITEM_BYTES[dtype] * prod(int(size) for size in shape.split(",") if size)
+    totals = Counter[str]()
+    for results, kind in CALL.findall(text):
+        for dtype, shape in ARRAY.findall(results):
+            totals[kind] += ITEM_BYTES[dtype] * prod(int(size) for size in shape.split(",") if size)
+    return dict(totals)
 
 
 def timed(program: Program, calls: int) -> float:

@@ -10,12 +10,12 @@ import optax
 from matplotlib.figure import Figure
 
 import jax_meta
+from benchmarks.harness.results import counted
 from benchmarks.sinusoid import geometry
 from benchmarks.sinusoid.methods import LOSS_FN, MODEL, Outcome, methods
-from benchmarks.sinusoid.protocol import PROTOCOLS, Protocol
+from benchmarks.sinusoid.protocol import PROTOCOLS, Protocol, make_test_tasks
 from jax_meta import Task
 from jax_meta.plots import plot_fit, plot_learning_curve
-from jax_meta.tasks import sinusoid
 
 FIT_STEPS = (0, 1, 10)
 TRANSFER_FIT_LEARNING_RATE = 0.02  # the post's choice for this one figure
@@ -26,9 +26,9 @@ class Scene(NamedTuple):
     """What the figures show."""
 
     protocol: Protocol
-    sines: tuple[np.ndarray, np.ndarray]  # many sines to look at: inputs `[100]` and targets `[10,000, 100]`
+    sines: Task  # many to look at, leaves `[10,000, examples, 1]`
     task: Task  # the first of them, leaves `[examples, 1]`
-    one_sided: Task  # a task whose support points all lie on one side of 0
+    one_sided: Task  # the first whose support points all lie on one side of 0
     outcomes: dict[str, Outcome]  # of the methods finished so far, by name; it fills up as they finish
 
 
@@ -40,22 +40,12 @@ class Draw(NamedTuple):
 
 
 def make_scene(protocol: Protocol, seed: int, outcomes: dict[str, Outcome]) -> Scene:
-    """Draws sines to look at; chooses the first, and the first whose points all lie on one side."""
-    generator = np.random.default_rng(seed)
-    amplitude = generator.uniform(*sinusoid.AMPLITUDES, (10_000, 1, 1))
-    phase = generator.uniform(*protocol.phases, (10_000, 1, 1))
-    support = generator.uniform(*sinusoid.INPUTS, (10_000, 10, 1))
-    query = np.linspace(*sinusoid.INPUTS, 100)[:, None]
-    one_sided = int(np.argmax(np.all(support > 0, axis=(1, 2)) | np.all(support < 0, axis=(1, 2))))
-
-    def task(index: int) -> Task:
-        def targets(inputs: np.ndarray) -> np.ndarray:
-            return amplitude[index] * np.sin(inputs + phase[index])
-
-        return Task((support[index], targets(support[index])), (query, targets(query)))
-
-    sines = query[:, 0], amplitude[:, 0] * np.sin(query.T + phase[:, 0])
-    return Scene(protocol, sines, task(0), task(one_sided), outcomes)
+    many = protocol._replace(test_tasks=10_000, test_points=100)
+    sines = jax.tree.map(np.asarray, make_test_tasks(many, jax.random.key(seed), 10))
+    right = sines.support[0] > 0
+    one_sided = int(np.argmax(right.all(axis=(1, 2)) | ~right.any(axis=(1, 2))))
+    task, sided = (jax.tree.map(lambda leaf, index=index: leaf[index], sines) for index in (0, one_sided))
+    return Scene(protocol, sines, task, sided, outcomes)
 
 
 def blank(title: str, x_label: str = "x", y_label: str = "y") -> tuple[Figure, Any]:
@@ -69,18 +59,20 @@ def blank(title: str, x_label: str = "x", y_label: str = "y") -> tuple[Figure, A
 def draw_tasks(scene: Scene, *, num_tasks: int) -> Figure:
     """A number of random tasks in one plot."""
     figure, axes = blank(f"{num_tasks:,} random tasks: y = a sin(x + b)")
-    inputs, targets = scene.sines
+    inputs, targets = scene.sines.query
     many = num_tasks > 10
-    axes.plot(inputs, targets[:num_tasks].T, color="black" if many else None, alpha=0.15 if many else 1.0)
+    axes.plot(
+        inputs[0, :, 0], targets[:num_tasks, :, 0].T, color="black" if many else None, alpha=0.15 if many else 1.0
+    )
     return figure
 
 
 def draw_average(scene: Scene) -> Figure:
     """The mean of many tasks beside one of them."""
     figure, axes = blank("The average of many tasks is nearly 0 everywhere")
-    inputs, targets = scene.sines
-    axes.plot(inputs, targets.mean(axis=0), label=f"average of {len(targets):,} tasks", linewidth=2)
-    axes.plot(inputs, targets[0], label="one task", linewidth=2)
+    inputs, targets = scene.sines.query
+    axes.plot(inputs[0], targets.mean(axis=0), label=f"average of {len(targets):,} tasks", linewidth=2)
+    axes.plot(inputs[0], targets[0], label="one task", linewidth=2)
     axes.legend(loc="upper right")
     return figure
 
@@ -88,16 +80,13 @@ def draw_average(scene: Scene) -> Figure:
 @jax.jit
 def fits(params: Any, task: Task, learning_rate: jax.Array | float) -> jax.Array:
     """Predictions `[steps + 1, examples, 1]` at the query inputs, after each step of SGD on the support points."""
-    inputs = task.query[0]
-    return jax_meta.adapt(
-        LOSS_FN,
-        optax.sgd(learning_rate),
-        params,
-        task.support,
-        jax.random.key(0),
-        num_steps=max(FIT_STEPS),
-        observe=lambda params: MODEL.apply(params, inputs),
-    )[1]
+
+    def observe(params):
+        return MODEL.apply(params, task.query[0])
+
+    inner, key = optax.sgd(learning_rate), jax.random.key(0)
+    _, seen = jax_meta.adapt(LOSS_FN, inner, params, task.support, key, num_steps=max(FIT_STEPS), observe=observe)
+    return seen
 
 
 def draw_fit(scene: Scene, *, method: str, one_sided: bool = False) -> Figure:
@@ -106,9 +95,8 @@ def draw_fit(scene: Scene, *, method: str, one_sided: bool = False) -> Figure:
     where = ", all points on one side" if one_sided else ""
     figure, axes = blank(f"{LABELS[method]}, SGD {rate:g} on 10 points{where}")
     task = scene.one_sided if one_sided else scene.task
-    params = jax.tree.map(lambda leaf: leaf[0], scene.outcomes[method].params)
-    predictions = fits(params, task, rate)
-    named = {f"after {step} step{'s' * (step != 1)}": predictions[step] for step in FIT_STEPS}
+    predictions = fits(jax.tree.map(lambda leaf: leaf[0], scene.outcomes[method].params), task, rate)
+    named = {f"after {counted(step, 'step')}": predictions[step] for step in FIT_STEPS}
     plot_fit(axes, task.support, task.query, named)
     axes.legend(loc="best", fontsize="small")
     return figure

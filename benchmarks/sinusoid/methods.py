@@ -111,8 +111,13 @@ def initial_networks(key: jax.Array, seeds: int) -> tuple[Any, jax.Array]:
 
 
 def initial_states(method: Method, key: jax.Array, seeds: int) -> TrainState:
-    """The method's state before the first meta-step, for each seed."""
+    """Before the first meta-step, for each seed."""
     return jax.vmap(partial(jax_meta.init, method.learner, method.optimizer))(*initial_networks(key, seeds))
+
+
+def compile_training(method: Method, tasks: Task, states: TrainState) -> tuple[Any, float]:
+    """Compiles `(tasks, states) -> (states, history)` for all seeds at once; and the seconds that it took."""
+    return compile_ahead(jax.vmap(partial(jax_meta.fit_tasks, method.learner, method.optimizer)), tasks, states)
 
 
 def train(
@@ -124,8 +129,7 @@ def train(
     part = next(part for part in (2_000, 1_000, 500, 1) if method.steps % part == 0)
     begin = time.perf_counter()
     stream = task_stream(protocol, training_set, states.key)
-    fit_tasks = jax.vmap(partial(jax_meta.fit_tasks, method.learner, method.optimizer))
-    compiled, _ = compile_ahead(fit_tasks, stream(0, part), states)
+    compiled, _ = compile_training(method, stream(0, part), states)
     start = time.perf_counter()
     for step in range(part, method.steps + 1, part):
         states, history = compiled(stream(step - part, part), states)

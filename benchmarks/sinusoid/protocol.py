@@ -69,10 +69,8 @@ def make_test_tasks(protocol: Protocol, key: jax.Array, shots: int) -> Task:
     sine_key, input_key = jax.random.split(key)
     sinusoids = sinusoid.sample_sinusoids(sine_key, protocol.test_tasks, phases=protocol.phases)
     inputs = sinusoid.sample_inputs(input_key, protocol.test_tasks, shots)
-    query_inputs = sinusoid.even_inputs(protocol.test_points)
-    return Task(
-        jax.vmap(sinusoid.at)(sinusoids, inputs), jax.vmap(sinusoid.at, in_axes=(0, None))(sinusoids, query_inputs)
-    )
+    evenly = sinusoid.even_inputs(protocol.test_points)
+    return Task(jax.vmap(sinusoid.at)(sinusoids, inputs), jax.vmap(sinusoid.at, (0, None))(sinusoids, evenly))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -39,7 +39,6 @@ class Grid(NamedTuple):
 
 
 def make_grid(seeds: int, outer_learning_rates: Sequence[float], step_sizes: Sequence[float]) -> Grid:
-    """The grid of so many seeds and these rates."""
     return Grid(jax.random.split(jax.random.key(0), seeds), jnp.array(outer_learning_rates), jnp.array(step_sizes))
 
 
@@ -49,13 +48,11 @@ def over_grid(function: Callable[..., Any]) -> Callable[..., Any]:
     The leaves of its result are `[seeds, outer learning rates, step sizes, ...]`. Only seeds differ in their tasks, so
     these are drawn once for all rates.
     """
-    over_step_sizes = jax.vmap(function, in_axes=(None, None, 0))
-    over_rates = jax.vmap(over_step_sizes, in_axes=(None, 0, None))
-    return jax.vmap(over_rates, in_axes=(0, None, None))
+    over_rates = jax.vmap(jax.vmap(function, (None, None, 0)), (None, 0, None))
+    return jax.vmap(over_rates, (0, None, None))
 
 
 def initial_params(key: jax.Array) -> Any:
-    """The sine network before training."""
     return MODEL.init(key, jnp.zeros((1, 1)))
 
 
@@ -69,10 +66,8 @@ def train_network(
     model_key, run_key = jax.random.split(key)
     learner = jax_meta.maml(LOSS_FN, optax.sgd(step_size), num_steps=1)
     outer = optax.adam(outer_learning_rate)
-    state = jax_meta.init(learner, outer, initial_params(model_key), run_key)
-    state, history = jax_meta.fit(
-        learner, outer, sinusoid.sample_tasks, state, num_meta_steps=steps, num_tasks=num_tasks
-    )
+    state, sample_tasks = jax_meta.init(learner, outer, initial_params(model_key), run_key), sinusoid.sample_tasks
+    state, history = jax_meta.fit(learner, outer, sample_tasks, state, num_meta_steps=steps, num_tasks=num_tasks)
     return state.params, history["loss"]
 
 

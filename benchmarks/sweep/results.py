@@ -8,8 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import jax_meta
-from benchmarks.harness.index import Row
-from benchmarks.harness.results import Column, markdown_table, records_table, rounded
+from benchmarks.harness.results import Column, Row, counted, markdown_table, records_table, rounded
 from benchmarks.sweep.networks import Grid
 
 META_STEPS = 20_000
@@ -65,14 +64,14 @@ def table(told: Mapping[str, Any]) -> str:
         "seeds finite in training": "{seeds_with_finite_training}",
         f"not diverged after {last}": f"{{seeds_not_diverged[{last}]}}",
     }
-    networks, steps = speed["networks"], speed["networks"] * speed["meta_steps"]
+    steps = speed["networks"] * speed["meta_steps"]
     ways = (
         ("at once", speed["compile_seconds_at_once"], speed["seconds_at_once"], speed["times_as_fast"]),
         ("one after the other", speed["compile_seconds_one"], speed["seconds_one_after_the_other"], 1.0),
     )
     header = ["networks", "compile, s", "seconds", "meta-steps of a network per second", "times as fast"]
     cells = [
-        [f"{networks} {way}", f"{compiling:.2f}", f"{seconds:.2f}", f"{steps / seconds:,.0f}", f"{times:.2f}"]
+        [f"{speed['networks']} {way}", f"{compiling:.2f}", f"{seconds:.2f}", f"{steps / seconds:,.0f}", f"{times:.2f}"]
         for way, compiling, seconds, times in ways
     ]
     tables = records_table(told["settings"], errors), markdown_table(header, cells)
@@ -111,7 +110,7 @@ def draw_curve(axes: Any, rows: list[dict[str, Any]], step: int, *, cross_height
     """One curve and its band; a gap, with a cross near the upper edge, where a seed diverged."""
     sizes = [row["step_size"] for row in rows]
     mean, half_width = (np.array([row[name][step] for row in rows], float) for name in ("mean", "half_width"))
-    (line,) = axes.plot(sizes, mean, "o-", markersize=3, label=f"after {step} step{'s' * (step > 1)}")
+    (line,) = axes.plot(sizes, mean, "o-", markersize=3, label=f"after {counted(step, 'step')}")
     axes.fill_between(sizes, mean - half_width, mean + half_width, color=line.get_color(), alpha=0.25, linewidth=0)
     gaps = [size for size, value in zip(sizes, mean, strict=True) if np.isnan(value)]
     heights = [cross_height] * len(gaps)
@@ -119,12 +118,9 @@ def draw_curve(axes: Any, rows: list[dict[str, Any]], step: int, *, cross_height
 
 
 def row(told: Mapping[str, Any]) -> Row:
-    """The line of benchmarks/README.md."""
     speed, last = told["throughput"], SHOWN_STEPS[-1]
     best = min((row for row in told["settings"] if row["mean"][last]), key=lambda row: row["mean"][last])
-    return Row(
-        "What do many networks at once, over seeds and step sizes, cost, and which step size is best?",
-        2,
-        f"{speed['networks']} in one call are {speed['times_as_fast']:.2f} times as fast as one after the other; "
-        f"step size {best['step_size']:g}, with an error of {interval(best, last)} after {last} steps",
-    )
+    times = f"{speed['networks']} in one call are {speed['times_as_fast']:.2f} times as fast as one after the other"
+    error = f"step size {best['step_size']:g}, with an error of {interval(best, last)} after {last} steps"
+    question = "What do many networks at once, over seeds and step sizes, cost, and which step size is best?"
+    return question, 2, f"{times}; {error}"

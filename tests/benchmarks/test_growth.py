@@ -9,8 +9,9 @@ import jax_meta
 from benchmarks.growth import __main__ as growth
 from benchmarks.growth import results, scaling, split, trace
 from benchmarks.growth.scaling import Setting
+from benchmarks.harness.compilation import first_state, our_learning
+from benchmarks.harness.jax_networks import our_sampler
 from jax_meta.meta_step import step_keys
-from jax_meta.tasks import sinusoid
 
 SMALL = Setting(tasks=2, inner_steps=1, shots=3, width=4)
 
@@ -72,7 +73,7 @@ CHANGES: tuple[dict[str, int], ...] = ({"tasks": 1}, {"tasks": 4}, {"tasks": 64}
 def test_a_size_is_what_fit_gets(monkeypatch):
     seen = {}
 
-    def fit(learner, outer, sample_tasks, state, *, num_meta_steps, num_tasks):
+    def fit(learner, outer, sample_tasks, state, *, num_meta_steps, num_tasks, **options):
         seen["tasks"] = sample_tasks(jax.random.key(0), num_tasks)
         seen["params"], seen["steps"] = state.params, num_meta_steps
         return state, {"loss": jnp.zeros(num_meta_steps)}
@@ -92,21 +93,24 @@ def histories():
 
 
 def test_the_nested_programs_draw_the_tasks_of_fit(histories):
-    _, state, _ = scaling.make_problem(SMALL)
+    workload = SMALL.workload()
+    state = first_state(workload, our_learning(workload))
     drawing, forward, *_ = (history for _, history in histories.values())
     for step in range(4):
         key, _ = step_keys(state.key, jnp.int32(step))
-        tasks = sinusoid.sample_tasks(key, SMALL.tasks, shots=SMALL.shots, queries=SMALL.shots)
+        tasks = our_sampler(workload)(key, SMALL.tasks)
         support, query = (sum(leaf.sum() for leaf in batch) / SMALL.tasks for batch in tasks)
         np.testing.assert_allclose((drawing["support"][step], drawing["loss"][step]), (support, query), rtol=1e-6)
         np.testing.assert_allclose(forward["support"][step], support, rtol=1e-6)
 
 
 def test_each_nested_program_does_one_part_more(histories):
-    loss_fn, state, sample_tasks = scaling.make_problem(SMALL)
+    workload = SMALL.workload()
+    learning = our_learning(workload)
+    state = first_state(workload, learning)
     _, forward, inner, plain, adam = histories.values()
-    learner, outer = scaling.make_maml(loss_fn, SMALL.inner_steps)
-    _, expected = jax_meta.fit(learner, outer, sample_tasks, state, num_meta_steps=4, num_tasks=SMALL.tasks)
+    sample_tasks = our_sampler(workload)
+    _, expected = jax_meta.fit(*learning, sample_tasks, state, num_meta_steps=4, num_tasks=SMALL.tasks)
     np.testing.assert_allclose(adam[1]["loss"], expected["loss"], rtol=1e-12)
     first = [history["loss"][0] for _, history in (inner, plain, adam)]
     np.testing.assert_allclose(first, expected["loss"][0], rtol=1e-6)  # θ is the same, and so is the adapted loss

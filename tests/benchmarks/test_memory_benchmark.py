@@ -141,7 +141,7 @@ def by_definition(problem):
     gradient = jax.jit(jax.grad(query_loss))
     gradients = [task_gradient(task) for task in range(TINY.num_tasks)]
     mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *gradients)
-    return in_jax.flatten_dict(mean, sep="/")
+    return jax_networks.flat(mean)
 
 
 def assert_is_gradient(gradient, expected):

@@ -17,8 +17,19 @@ from benchmarks.harness.workloads import conv4
 from benchmarks.scaling import __main__ as scaling
 from benchmarks.scaling import measure
 from benchmarks.scaling.measure import Load, measure_batches, measure_groups, powers_of_four, turns
-from benchmarks.scaling.networks import NETWORKS, flop_per_task, forward_flop, reduced_bytes, shapes
-from benchmarks.scaling.paper import Machine, Work, efficiency, most_devices, reduction_seconds, step_seconds
+from benchmarks.scaling.paper import (
+    NETWORKS,
+    Machine,
+    Work,
+    efficiency,
+    flop_per_task,
+    forward_flop,
+    most_devices,
+    reduced_bytes,
+    reduction_seconds,
+    shapes,
+    step_seconds,
+)
 from benchmarks.scaling.training import Program, collective_bytes
 
 FREE = Machine(1e9, 1e99, 0.0)
