@@ -1,8 +1,5 @@
 """What the benchmark of convolution writes: the tables, from the content of results.json."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from benchmarks.harness.results import Column, Row, records_table
 
 VARIANTS: dict[str, Column] = {
@@ -14,7 +11,7 @@ VARIANTS: dict[str, Column] = {
 }
 
 
-def table(told: Mapping[str, Any]) -> str:
+def table(told: dict) -> str:
     """The variants, and the layers in each formulation."""
     layers = told["layers"]
     speeds = {f"{name}, GFLOP/s": f"{{gflop_per_second[{name}]:.0f}}" for name in layers[0]["gflop_per_second"]}
@@ -25,7 +22,7 @@ def table(told: Mapping[str, Any]) -> str:
     )
 
 
-def row(told: Mapping[str, Any]) -> Row:
+def row(told: dict) -> Row:
     first = told["variants"][0]["variant"]
     ours = [record for record in told["variants"] if record["variant"] == first]
     shares = " and ".join(f"{100 * record['fraction_of_best_matrix_product']:.0f}%" for record in ours)

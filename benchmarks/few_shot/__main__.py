@@ -23,7 +23,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -31,17 +30,14 @@ import jax_meta
 from benchmarks.few_shot.experiment import ALGORITHMS, Experiment, load, make_experiment, test, train
 from benchmarks.few_shot.protocol import Protocol, make_protocol
 from benchmarks.few_shot.results import describe, draw, table
-from benchmarks.harness.arguments import COUNT, make_parser, parse
-from benchmarks.harness.progress import Begin
+from benchmarks.harness.command import COUNT, Begin, make_parser, parse, running
 from benchmarks.harness.results import in_words, rounded, write_results
-from benchmarks.harness.running import running
 
 DATASETS = ("omniglot", "cifar_fs", "fc100", "miniimagenet")
 PROTOCOLS = ("maml", "reptile", "cpu")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command: checks what can be checked, trains, tests, and says where the results are."""
     options = parse_arguments(arguments)
     protocol = choose_protocol(options)
     if options.cache:
@@ -107,7 +103,7 @@ def run(experiment: Experiment, state: jax_meta.TrainState, options: argparse.Na
     start = time.perf_counter()
     accuracies = test(experiment, state.params, begin)
     training = jax_meta.read_records(options.output / "times.jsonl")[-1]["seconds"]
-    content: dict[str, Any] = {
+    content: dict = {
         "algorithm": options.algorithm,
         "seed": options.seed,
         "protocol": experiment.protocol._asdict(),
@@ -117,7 +113,7 @@ def run(experiment: Experiment, state: jax_meta.TrainState, options: argparse.Na
     write_results(options, content, table(content), curves=draw(content, records))
 
 
-def run_settings(options: argparse.Namespace, protocol: Protocol) -> dict[str, Any]:
+def run_settings(options: argparse.Namespace, protocol: Protocol) -> dict:
     """What a run must agree in to go on in the same folder: all but the number of test tasks."""
     fields = protocol._asdict()
     del fields["test_tasks"]

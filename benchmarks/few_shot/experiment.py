@@ -47,7 +47,6 @@ class Experiment(NamedTuple):
 
 
 def make_experiment(protocol: Protocol, algorithm: str, splits: Splits, key: jax.Array) -> Experiment:
-    """Builds everything from the protocol; nothing is compiled yet."""
     model = make_model(protocol)
     loss_fn = jax_meta.classification(model.apply)
     learner, tester = make_learners(protocol, algorithm, loss_fn)
@@ -72,7 +71,7 @@ def make_learners(protocol: Protocol, algorithm: str, loss_fn: LossFn) -> tuple[
     train, test = ALGORITHMS[algorithm], jax_meta.transfer
     if carries_state(protocol, algorithm):
         train = test = jax_meta.carried_reptile
-    options: dict[str, Any] = {"num_steps": protocol.inner_steps, "batch_size": protocol.inner_batch or None}
+    options: dict = {"num_steps": protocol.inner_steps, "batch_size": protocol.inner_batch or None}
     if protocol.inner_order == "balanced":  # which Reptile's protocols alone ask for
         options["order"] = jax_meta.balanced
     tester = test(loss_fn, inner, num_steps=protocol.test_steps, batch_size=protocol.test_batch or None)
@@ -98,7 +97,6 @@ def load(protocol: Protocol, folder: Path, *, download: bool, seed: int) -> Spli
 
 
 def make_model(protocol: Protocol):
-    """The network."""
     if protocol.model == "dense":
         return jax_meta.models.MLP((256, 128, 64, 64), protocol.ways, normalise=True)
     if protocol.model == "resnet12":
@@ -109,7 +107,6 @@ def make_model(protocol: Protocol):
 
 
 def make_outer(protocol: Protocol, algorithm: str) -> optax.GradientTransformation:
-    """The outer optimizer, with its schedule and clip."""
     rate: Any = protocol.outer_learning_rate
     if protocol.outer_decay == "linear":
         rate = optax.linear_schedule(rate, 0.0, protocol.steps)
@@ -122,7 +119,7 @@ def make_outer(protocol: Protocol, algorithm: str) -> optax.GradientTransformati
 def make_samplers(protocol: Protocol, algorithm: str, splits: Splits) -> dict[str, Sampler]:
     """Of training, validation and test tasks. Transfer learning trains on queries alone, as many as it has shots."""
     tasks, shots, queries = jax_meta.tasks, protocol.train_shots, protocol.queries
-    training: dict[str, Any] = {"shots": shots, "rotations": protocol.rotations}
+    training: dict = {"shots": shots, "rotations": protocol.rotations}
     training["queries"] = max(queries, shots) if algorithm == "transfer" else queries
     training["augment"] = tasks.in_turn(tasks.flip, tasks.shift) if protocol.augmented else None
     testing = {"shots": protocol.shots, "queries": protocol.test_queries, "rotations": protocol.test_rotations}
@@ -135,8 +132,8 @@ def make_samplers(protocol: Protocol, algorithm: str, splits: Splits) -> dict[st
 
 
 def train(
-    experiment: Experiment, state: TrainState, folder: Path, settings: dict[str, Any], begin: Begin
-) -> tuple[TrainState, list[dict[str, Any]]]:
+    experiment: Experiment, state: TrainState, folder: Path, settings: dict, begin: Begin
+) -> tuple[TrainState, list[dict]]:
     """Trains to the protocol's last meta-step, from the folder's newest checkpoint if there is one."""
     protocol = experiment.protocol
     at_most = max(1, protocol.steps // FEWEST_VALIDATIONS)  # so that the curves of a short run have points, too

@@ -1,7 +1,6 @@
 """What the benchmark of images writes: table.md and curves.png, made from the content of results.json."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -39,7 +38,7 @@ def published(protocol: Protocol, algorithm: str, kind: str) -> str:
     return PUBLISHED.get((protocol.dataset, name), {}).get((protocol.ways, protocol.shots), "—")
 
 
-def table(told: Mapping[str, Any]) -> str:
+def table(told: dict) -> str:
     """table.md: what was trained, and a row for some of the inner steps.
 
     The published figures are beside the step that their papers report; a run that was cut says so, above and there.
@@ -58,8 +57,7 @@ def table(told: Mapping[str, Any]) -> str:
     return f"{budget(told)}\n\n{markdown_table(header, rows)}"
 
 
-def budget(told: Mapping[str, Any]) -> str:
-    """What was trained, beside what the protocol asks for, and the papers."""
+def budget(told: dict) -> str:
     protocol, algorithm = Protocol(**told["protocol"]), told["algorithm"]
     parts = [f"Trained for {meta_steps(protocol)}, in {duration(told['seconds']['training'])}."]
     if whole := cut(protocol, algorithm):
@@ -75,21 +73,18 @@ def cut(protocol: Protocol, algorithm: str) -> Protocol | None:
 
 
 def make_whole(protocol: Protocol, algorithm: str, name: str) -> Protocol:
-    """The protocol of that name for the same tasks."""
     return make_protocol(protocol.dataset, name, algorithm=algorithm, ways=protocol.ways, shots=protocol.shots)
 
 
 def meta_steps(protocol: Protocol) -> str:
-    """How long a protocol trains."""
     return f"{protocol.steps:,} meta-steps of {protocol.tasks} tasks"
 
 
 def describe_task(protocol: Protocol) -> str:
-    """The data set, the ways and the shots."""
     return f"{protocol.dataset} {protocol.ways}-way {protocol.shots}-shot"
 
 
-def percent(told: Mapping[str, Any], kind: str, step: int, digits: int = 2) -> str:
+def percent(told: dict, kind: str, step: int, digits: int = 2) -> str:
     """The accuracy after so many inner steps, and its 95% interval over tasks."""
     accuracy = told["test_accuracy_after_inner_steps"][kind]
     return " ± ".join(f"{100 * accuracy[field][step]:.{digits}f}" for field in ("mean", "half_width"))
@@ -104,13 +99,13 @@ def reported_step(protocol: Protocol) -> int:
     return 10
 
 
-def describe(accuracies: np.ndarray) -> dict[str, Any]:
+def describe(accuracies: np.ndarray) -> dict:
     """Mean and 95% interval over tasks, 0 to 1, after 0, 1, 2, ... inner steps."""
     mean, half_width = estimate(accuracies)
     return {"mean": rounded(mean.tolist()), "half_width": rounded(half_width.tolist()), "tasks": len(accuracies)}
 
 
-def draw(told: Mapping[str, Any], records: Sequence[dict[str, Any]]) -> Figure:
+def draw(told: dict, records: Sequence[dict]) -> Figure:
     """Left: accuracy while training. Right: accuracy on test tasks after each inner step, with its interval."""
     protocol = Protocol(**told["protocol"])
     figure = Figure(figsize=(10, 4), dpi=110, layout="constrained")
@@ -135,7 +130,7 @@ def draw(told: Mapping[str, Any], records: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
-def row(told: Mapping[str, Any]) -> Row:
+def row(told: dict) -> Row:
     protocol = Protocol(**told["protocol"])
     after = [f"{percent(told, kind, reported_step(protocol), 1)}% {kind}" for kind in ("transductive", "inductive")]
     question = f"How well does {told['algorithm']} learn {describe_task(protocol)}?"

@@ -10,14 +10,12 @@ compile time is apart. Run it with nothing else running. It writes results.json,
 
 from typing import Any
 
+from benchmarks.growth import programs
+from benchmarks.growth.programs import BASE, CASES, Program
 from benchmarks.growth.results import draw, make_tables
-from benchmarks.growth.scaling import BASE, Program, compile_setting, describe_scans, measure, prepare
-from benchmarks.growth.split import CASES, describe_case, describe_split, prepare_split
 from benchmarks.growth.trace import profile
-from benchmarks.harness.arguments import COUNTS, make_parser, parse
-from benchmarks.harness.progress import Begin
+from benchmarks.harness.command import COUNTS, Begin, make_parser, parse, running
 from benchmarks.harness.results import rounded, write_results
-from benchmarks.harness.running import running
 
 TRACED_STEPS = 256
 """Meta-steps of a traced call: a trace holds a million events and drops the rest without a word."""
@@ -46,24 +44,24 @@ def main(arguments: list[str] | None = None) -> None:
         write_results(options, {**settings, **told}, make_tables(told), growth=draw(told["scans"]))
 
 
-def measure_all(scans: dict[str, list[int]], seconds: float, repeats: int, begin: Begin) -> dict[str, Any]:
+def measure_all(scans: dict[str, list[int]], seconds: float, repeats: int, begin: Begin) -> dict:
     """The scans, the split and the profiles."""
-    sizes = len({BASE._replace(**{name: value}) for name, values in scans.items() for value in values})
-    with begin("compiles the sizes", sizes) as tell:
-        programs = prepare(scans, seconds, tell)
+    settings = {BASE._replace(**{name: value}) for name, values in scans.items() for value in values}
+    with begin("compiles the sizes", len(settings)) as tell:
+        sizes = programs.prepare(scans, seconds, tell)
     with begin("compiles the parts", len(CASES)) as tell:
-        nested = prepare_split(CASES, seconds, tell)
-    both: dict[Any, Program] = {**programs, **nested}
+        parts = programs.prepare_split(CASES, seconds, tell)
+    both: dict[Any, Program] = {**sizes, **parts}
     with begin("measures in turn", (repeats + 1) * len(both)) as tell:
-        microseconds = measure(both, repeats, tell)
+        microseconds = programs.measure(both, repeats, tell)
     profiles = {}
     with begin("traces", len(CASES)) as tell:
         for case in CASES:
-            tell(describe_case(case))
-            profiles[describe_case(case)] = profile(compile_setting(case, TRACED_STEPS))
+            tell(str(case))
+            profiles[str(case)] = profile(programs.compile_setting(case, TRACED_STEPS))
     return {
-        "scans": describe_scans(scans, programs, microseconds),
-        "split": describe_split(CASES, microseconds),
+        "scans": programs.describe_scans(scans, sizes, microseconds),
+        "split": programs.describe_split(CASES, microseconds),
         "profiles": {case: told for case, told in profiles.items() if told},
     }
 

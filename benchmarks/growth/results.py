@@ -1,8 +1,5 @@
 """The tables and the figure of the benchmark of growth."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -25,7 +22,7 @@ EXPONENTS: dict[str, Column] = {
 }
 
 
-def make_tables(told: Mapping[str, Any]) -> str:
+def make_tables(told: dict) -> str:
     """All tables, each under a line that says what it is."""
     scans, profiles = told["scans"], told["profiles"]
     parts = {
@@ -39,12 +36,11 @@ def make_tables(told: Mapping[str, Any]) -> str:
     return "\n".join(f"{title}:\n\n{table}" for title, table in parts.items())
 
 
-def exponent_table(scans: dict[str, Any]) -> str:
+def exponent_table(scans: dict) -> str:
     return records_table([{"label": LABELS[name], **scan} for name, scan in scans.items()], EXPONENTS)
 
 
-def scan_table(scans: dict[str, Any]) -> str:
-    """One row for each size."""
+def scan_table(scans: dict) -> str:
     header = ["varied", "value", "µs a meta-step", "exponent from the value before", "compile, s"]
     rows = []
     for name, scan in scans.items():
@@ -54,7 +50,7 @@ def scan_table(scans: dict[str, Any]) -> str:
     return markdown_table(header, rows)
 
 
-def split_table(split: dict[str, Any]) -> str:
+def split_table(split: dict) -> str:
     """One row for each part, one column for each case: microseconds, and the share of the whole."""
     parts = list(next(iter(split.values()))["microseconds_of_parts"])
     wholes = {case: told["microseconds_of_programs"][parts[-1]] for case, told in split.items()}
@@ -67,7 +63,7 @@ def split_table(split: dict[str, Any]) -> str:
     return markdown_table(["part", *split], [*rows, ["all", *(f"{whole:,.1f}" for whole in wholes.values())]])
 
 
-def profile_table(profiles: dict[str, Any], name: str, column: str) -> str:
+def profile_table(profiles: dict, name: str, column: str) -> str:
     """One row for each part or kind, one column for each case: the share of the operations' time."""
 
     def share(told, kind):
@@ -79,7 +75,7 @@ def profile_table(profiles: dict[str, Any], name: str, column: str) -> str:
     return markdown_table([name, *profiles], [*rows, ["operations a meta-step", *counts]])
 
 
-def draw(scans: dict[str, Any]) -> Figure:
+def draw(scans: dict) -> Figure:
     """Time per meta-step against each quantity, with the fitted power law over the values it was fitted to."""
     figure = Figure(figsize=(9.6, 7.2), dpi=110, layout="constrained")
     panels = figure.subplots(2, 2, sharey=True).ravel()
@@ -102,7 +98,7 @@ def draw(scans: dict[str, Any]) -> Figure:
     return figure
 
 
-def row(told: Mapping[str, Any]) -> Row:
+def row(told: dict) -> Row:
     exponents = [f"{name.replace('_', ' ')} {scan['fit']['exponent']:.2f}" for name, scan in told["scans"].items()]
     question = "How does the time of a meta-step grow with its sizes, and what is it made of?"
     return question, 4, f"the exponents are: {', '.join(exponents)}"

@@ -11,11 +11,10 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import jax
 
-from benchmarks.growth.scaling import Program
+from benchmarks.growth.programs import Program
 
 OPERATION = re.compile(r'^\s*(?:ROOT )?%?([\w.\-]+) = .*?metadata=\{[^}]*?op_name="([^"]*)"', re.MULTILINE)
 STEP = re.compile(r"jit\(_fit_tasks\)/while/body/(.*)")
@@ -36,7 +35,7 @@ OUTER = re.compile(r"while|call|conditional")
 UNNAMED = "not named by the compiler"
 
 
-def profile(program: Program) -> dict[str, Any] | None:
+def profile(program: Program) -> dict | None:
     """Microseconds a meta-step by part and by kind, and operations a meta-step; None where a trace names no operation.
 
     Of nested operations the innermost are counted. A part is read from the name that JAX gave an operation.

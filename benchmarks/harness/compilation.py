@@ -49,7 +49,7 @@ def compile_fit(
     learning = learning or our_learning(workload)
     sample_tasks, state = replicate((our_sampler(workload), first_state(workload, learning)), mesh)
     at_once = tasks_at_once(workload, jax.default_backend())
-    options: dict[str, Any] = {"num_tasks": workload.num_tasks, "task_batch_size": at_once, "mesh": mesh}
+    options: dict = {"num_tasks": workload.num_tasks, "task_batch_size": at_once, "mesh": mesh}
 
     def fit(sample_tasks, state):
         return jax_meta.fit(*learning, sample_tasks, state, num_meta_steps=num_steps, **options)

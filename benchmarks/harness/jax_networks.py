@@ -52,7 +52,6 @@ class NaiveConv4(nn.Module):
 
 
 def model(workload: Workload) -> nn.Module:
-    """Our network for a workload."""
     if workload.model == "mlp":
         return jax_meta.models.MLP((workload.width,) * 2)
     return jax_meta.models.Conv4(workload.ways, workload.width)
@@ -70,7 +69,6 @@ def flat(params: Any) -> Weights:
 
 
 def to_params(weights: Weights) -> Any:
-    """The tree of parameters."""
     return unflatten_dict({name: jnp.asarray(leaf) for name, leaf in weights.items()}, sep="/")
 
 
@@ -104,8 +102,6 @@ def our_sampler(workload: Workload) -> jax_meta.Sampler:
 
 
 def our_meta_gradient(learner: jax_meta.MetaLearner, task_batch_size: int | None) -> Callable[..., Any]:
-    """`(params, tasks) -> meta-gradient` by `jax_meta`."""
-
     def gradient(params, tasks):
         return jax_meta.meta_gradient(learner, params, tasks, jax.random.key(1), task_batch_size=task_batch_size)[0]
 

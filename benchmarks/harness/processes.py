@@ -40,7 +40,7 @@ class Worker(NamedTuple):
 @contextmanager
 def start(
     function: str,
-    arguments: Mapping[str, Any],
+    arguments: dict,
     machine: Machine,
     log: Path,
     *,
@@ -49,15 +49,8 @@ def start(
 ) -> Iterator[Worker]:
     """Starts a process, whose first answer is to be received; in the end kills it with all that it has started.
 
+    The process calls `function`, a "module:function", which returns what it answers first, and what can be asked for.
     Every library gets the same threads, precision and, on a GPU, memory as it needs it.
-
-    Args:
-        function: "module:function", called in the process; returns what it answers first, and what can be asked for.
-        arguments: of that function, as JSON can have them.
-        machine: what the process may use.
-        log: the file to which goes what it prints.
-        install: what `pip install` has to be given for what the process needs.
-        variables: further variables of its environment.
     """
     environment = {
         **os.environ,
@@ -70,7 +63,7 @@ def start(
         **variables,
     }
     command = [sys.executable, "-m", "benchmarks.harness.worker", function, json.dumps(arguments)]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+    pipes: dict = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
     with (
         log.open("w") as stderr,
         # A session of its own: Ctrl-C reaches the parent alone, and the whole group can be killed.
@@ -85,7 +78,6 @@ def start(
 
 
 def ask(worker: Worker, do: str, **request: Any) -> Answer:
-    """Sends a request and waits for its answer."""
     assert worker.process.stdin is not None
     with suppress(BrokenPipeError):  # there will be no answer, either
         worker.process.stdin.write(json.dumps({"do": do, **request}).encode() + b"\n")

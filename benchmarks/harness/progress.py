@@ -44,10 +44,7 @@ class Part:
 def progress(log: Path, command: str, *, every: float = QUIET_SECONDS) -> Iterator[Begin]:
     """Yields what begins a part; parts may go on side by side, in threads.
 
-    Args:
-        log: the file that the lines are added to, each after the time since the start.
-        command: the first line of the log.
-        every: seconds between two lines, whatever is going on.
+    The log begins with the command, and has the time since the start before each line; `every` is in seconds.
     """
     start, parts, lock, ended = time.monotonic(), list[Part](), Lock(), Event()
     display, terminal, write = bars(), sys.stdout.isatty(), into(log)

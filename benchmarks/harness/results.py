@@ -25,7 +25,7 @@ Row = tuple[str, float, str]
 """What a benchmark says of a results.json: its question, the minutes on two CPU cores, and the answer in one line."""
 
 
-def write_results(options: Namespace, content: Mapping[str, Any], tables: str, **figures: Figure) -> None:
+def write_results(options: Namespace, content: dict, tables: str, **figures: Figure) -> None:
     """Writes results.json, with the environment first, table.md and the figures to the folder that the options name."""
     write_json(options.output / "results.json", {**environment(options.command), **content})
     write_text(options.output / "table.md", tables)
@@ -38,7 +38,7 @@ def save_figure(path: Path, figure: Figure) -> None:
         figure.savefig(file, format=path.suffix[1:])
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: dict) -> None:
     """Writes indented JSON, each list of numbers on one line; ValueError for a number that is not finite."""
     text = json.dumps(content, indent=2, allow_nan=False)
     text = re.sub(r"\[[^\[\]{}]*\]", lambda match: re.sub(r"\s+", " ", match[0]), text)
@@ -49,7 +49,7 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, text.encode())
 
 
-def environment(command: str) -> dict[str, Any]:
+def environment(command: str) -> dict:
     """The command, the device, the processor and the versions; no date, so that the same run gives the same file."""
     return {
         "command": command,
@@ -61,14 +61,7 @@ def environment(command: str) -> dict[str, Any]:
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
-    """Which processor this is, since speeds and their ratios differ from one to another.
-
-    Args:
-        cpuinfo: the kernel's description; where there is none, Python's is all that is told.
-
-    Returns:
-        Its `name`, `family`, `model` and `vector_instructions`, the widest that it has, so far as they are known.
-    """
+    """Which processor this is, so far as the kernel tells, since speeds and their ratios differ from one to another."""
     text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.exists() else ""
     fields = dict(re.findall(r"^([^\t:\n]+)\t*: (.+)$", text, re.MULTILINE))
     flags = (fields.get("flags") or fields.get("Features") or "").split()
@@ -92,7 +85,7 @@ def rounded(values: Any, digits: int = 5) -> Any:
     return values
 
 
-def in_words(settings: Mapping[str, Any]) -> str:
+def in_words(settings: dict) -> str:
     """Settings to read: `steps 60,000, ...`."""
     told = (f"{value:,}" if type(value) is int else value for value in settings.values())
     return ", ".join(f"{name} {value}" for name, value in zip(settings, told, strict=True))
@@ -103,10 +96,10 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 
-def records_table(records: Iterable[Mapping[str, Any]], columns: Mapping[str, Column]) -> str:
+def records_table(records: Iterable[dict], columns: Mapping[str, Column]) -> str:
     """A Markdown table of records: one row for each, one column for each name."""
 
-    def cell(column: Column, record: Mapping[str, Any]) -> str:
+    def cell(column: Column, record: dict) -> str:
         return column(record) if callable(column) else column.format(**record)
 
     return markdown_table(list(columns), [[cell(column, record) for column in columns.values()] for record in records])

@@ -34,7 +34,6 @@ def take_turns(turns: Mapping[Any, Run], repeats: int, tell: Tell = silent) -> d
 
 
 def timed(run: Run) -> float:
-    """Seconds of one call."""
     start = time.perf_counter()
     jax.block_until_ready(run())
     return time.perf_counter() - start
@@ -59,23 +58,18 @@ def microseconds_a_step(seconds: Sequence[float], steps: int) -> Record:
 
 
 def median_ratio(samples: Sequence[float], others: Sequence[float]) -> float:
-    """The median of the rounds' own ratios."""
     return statistics.median(sample / other for sample, other in zip(samples, others, strict=True))
 
 
 def measure_each(
     names: Iterable[str], prepare: Callable[[str, Record, ExitStack], Run], repeats: int, tell: Tell = silent
-) -> dict[str, Record]:
+) -> dict:
     """What came of each: its `status`, which is "measured" or says why not; a failure ends one alone.
 
-    Args:
-        names: in the order of their turns.
-        prepare: `(name, record, stack) -> turn` starts what the stack is to end, and is called for one after the other;
-            it and the turn write what they find into the record, and raise WorkerError where one has failed.
-        repeats: rounds in which each has its turn.
-        tell: is called with what is going on.
+    `prepare(name, record, stack) -> turn` starts what the stack is to end, and is called for one after the other. It
+    and the turn write what they find into the record, and raise WorkerError where one has failed.
     """
-    records: dict[str, Record] = {name: {"status": "measured"} for name in names}
+    records: dict = {name: {"status": "measured"} for name in names}
     turns: dict[str, Run] = {}
 
     def turn(name: str) -> None:
@@ -95,14 +89,13 @@ def measure_each(
 
 @contextmanager
 def reporting(record: Record) -> Iterator[None]:
-    """Writes a WorkerError into a record, and goes on."""
     try:
         yield
     except WorkerError as error:
         record["status"] = str(error)
 
 
-def reasons(records: Mapping[str, Mapping[str, Record]], labels: Mapping[str, str]) -> list[str]:
+def reasons(records: dict[str, dict], labels: dict[str, str]) -> list[str]:
     """Who was not measured, of records by place and name: one text in Markdown, or none."""
     told = [
         f"- {labels[name]}, {where}: {record['status']}\n"

@@ -57,7 +57,6 @@ def to_torch(array: np.ndarray) -> torch.Tensor:
 
 
 def from_torch(tensor: torch.Tensor) -> np.ndarray:
-    """The inverse of `to_torch`."""
     axes = {4: (2, 3, 1, 0)}.get(tensor.ndim, range(tensor.ndim)[::-1])
     return tensor.detach().cpu().numpy().transpose(axes)
 
@@ -92,7 +91,6 @@ def network(workload: Workload, weights: Weights, device: str) -> nn.Module:
 
 
 def criterion(workload: Workload) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Mean squared error, or cross-entropy."""
     return functional.mse_loss if workload.model == "mlp" else functional.cross_entropy
 
 
@@ -109,7 +107,6 @@ def tasks_to_torch(tasks: Tasks, device: str) -> Tasks:
 
 
 def one_by_one(tasks: Tasks) -> Iterator[Tasks]:
-    """The tasks of a meta-step, one after the other."""
     return (
         ((support_inputs, support_targets), (query_inputs, query_targets))
         for support_inputs, support_targets, query_inputs, query_targets in zip(*tasks[0], *tasks[1], strict=True)

@@ -1,7 +1,7 @@
 """What is to be done, with NumPy alone: the workloads, their tasks, and the problem on which all must agree."""
 
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -12,7 +12,7 @@ Batch = tuple[Any, Any]
 """`(inputs, targets)`, leaves `[num_tasks, examples, ...]`."""
 Tasks = tuple[Batch, Batch]
 """`(support, query)` of one meta-step; images are `[num_tasks, examples, height, width, channels]`."""
-Weights = Mapping[str, np.ndarray]
+Weights = dict[str, np.ndarray]
 """The parameters of `jax_meta.models` by their path, in the order of the layers."""
 
 OUTER_LEARNING_RATE = 1e-3
@@ -60,7 +60,6 @@ WORKLOADS = {
 
 
 def task_source(workload: Workload) -> Callable[[np.random.Generator], Tasks]:
-    """A function that draws the tasks of one meta-step."""
     if workload.model == "mlp":
         return partial(draw_sines, workload)
     return partial(draw_episodes, workload, random_images(workload))
@@ -97,7 +96,6 @@ def draw_episodes(workload: Workload, images: np.ndarray, generator: np.random.G
 
 
 def save_problem(path: Path, weights: Weights, batches: Sequence[Tasks]) -> None:
-    """Writes initial weights, and the tasks of a few meta-steps, for processes that have NumPy alone."""
     path.write_bytes(pickle.dumps((dict(weights), list(batches))))
 
 

@@ -6,21 +6,23 @@ The samplers take turns, in `jax_meta.fit`; compile time is apart. Run it with n
 results.json and table.md.
 """
 
+import importlib.util
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 import jax_meta
-from benchmarks.harness.arguments import COUNT, make_parser, parse
-from benchmarks.harness.jax_networks import initial_weights, our_learner, tasks_at_once, to_params
-from benchmarks.harness.progress import Tell
+from benchmarks.harness.command import COUNT, make_parser, parse, running
+from benchmarks.harness.jax_networks import initial_weights, our_learner, our_sampler, tasks_at_once, to_params
 from benchmarks.harness.results import records_table, rounded, write_results
-from benchmarks.harness.rounds import Record, median_ratio, microseconds_a_step, time_turns
-from benchmarks.harness.running import running
-from benchmarks.harness.workloads import OUTER_LEARNING_RATE, Workload, conv4, sine
+from benchmarks.harness.rounds import Record, Tell, median_ratio, microseconds_a_step, time_turns
+from benchmarks.harness.workloads import OUTER_LEARNING_RATE, Workload, conv4, sine, task_source
 from benchmarks.host_data.results import COLUMNS
-from benchmarks.host_data.sources import make_samplers
+from jax_meta import Task
 
 WORKLOADS = {"sines": sine(4, 1), "Conv4": conv4(4, 1, width=32, queries=5)}
 
@@ -41,14 +43,12 @@ def main(arguments: list[str] | None = None) -> None:
         write_results(options, content, records_table(rows, COLUMNS))
 
 
-def measure(
-    network: str, workload: Workload, samplers: dict[str, Any], repeats: int, steps: int, tell: Tell
-) -> list[Record]:
+def measure(network: str, workload: Workload, samplers: dict, repeats: int, steps: int, tell: Tell) -> list[Record]:
     """Rows for the table, one a sampler; the ratio is the median of the rounds' own ratios."""
     learner, outer = our_learner(workload), optax.adam(OUTER_LEARNING_RATE)
     state = jax_meta.init(learner, outer, to_params(initial_weights(workload)), jax.random.key(1))
     at_once = tasks_at_once(workload, jax.default_backend())
-    options: dict[str, Any] = {"num_tasks": workload.num_tasks, "task_batch_size": at_once}
+    options: dict = {"num_tasks": workload.num_tasks, "task_batch_size": at_once}
 
     def run(sampler: Any) -> Any:
         return jax_meta.fit(learner, outer, sampler, state, num_meta_steps=steps, **options)
@@ -64,6 +64,32 @@ def measure(
         }
         for name, seconds in taken.items()
     ]
+
+
+def make_samplers(workload: Workload) -> dict:
+    """The same tasks drawn on the device, by NumPy, and by an iterable: a PyTorch DataLoader if there is one."""
+    draw = task_source(workload)
+    samplers = {
+        "device": our_sampler(workload),
+        "function": jax_meta.host_tasks(lambda rng, num_tasks: Task(*draw(rng))),
+    }
+    if importlib.util.find_spec("torch"):
+        return {**samplers, "DataLoader": jax_meta.host_tasks(data_loader(workload))}
+    rng = np.random.default_rng(0)
+    return {**samplers, "generator": jax_meta.host_tasks(Task(*draw(rng)) for _ in itertools.count())}
+
+
+def data_loader(workload: Workload) -> Iterator[Task]:
+    """Batches without end, which a DataLoader collates of single tasks, as people do."""
+    from torch.utils.data import DataLoader, IterableDataset
+
+    draw, rng = task_source(workload._replace(num_tasks=1)), np.random.default_rng(0)
+
+    class Tasks(IterableDataset):
+        def __iter__(self) -> Iterator[Task]:
+            return (jax.tree.map(lambda leaf: leaf[0], Task(*draw(rng))) for _ in itertools.count())
+
+    return iter(DataLoader(Tasks(), batch_size=workload.num_tasks))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,5 @@
 """What the benchmark of tasks of the host writes: a table, and its answer in one line."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from benchmarks.harness.results import Row
 
 COLUMNS = {
@@ -14,7 +11,7 @@ COLUMNS = {
 }
 
 
-def row(told: Mapping[str, Any]) -> Row:
+def row(told: dict) -> Row:
     others = (row for row in told["rows"] if row["tasks_from"] != "device")
     answer = ", ".join(f"{row['network']} from a {row['tasks_from']} {row['ratio']:.2f}" for row in others)
     question = "What does a meta-step cost when its tasks are made on the host?"

@@ -14,13 +14,13 @@ from benchmarks.memory.program import Build, Program
 from jax_meta import Task
 
 
-def ours(workload: dict[str, Any], problem: str, *, task_batch_size: int | None = None, **options: Any) -> Build:
+def ours(workload: dict, problem: str, *, task_batch_size: int | None = None, **options: Any) -> Build:
     """`jax_meta.meta_gradient` of MAML on images, with the options of `jax_meta.maml`."""
     learner = our_learner(Workload(**workload), **options)
     return ahead_of_time(our_meta_gradient(learner, task_batch_size), *load(problem))
 
 
-def naive(workload: dict[str, Any], problem: str) -> Build:
+def naive(workload: dict, problem: str) -> Build:
     """`flax.linen` under `vmap`, with a scanned inner loop."""
     return ahead_of_time(naive_meta_gradient(Workload(**workload)), *load(problem))
 
@@ -38,7 +38,6 @@ def mlp(
 
 
 def load(problem: str) -> tuple[Any, Task]:
-    """Parameters, and the tasks of one meta-step."""
     weights, batches = load_problem(problem)
     return to_params(weights), jax.tree.map(jnp.asarray, Task(*batches[0]))
 

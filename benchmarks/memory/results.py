@@ -1,21 +1,20 @@
 """The tables, the file of results and the figure of `benchmarks.memory`, and what is read off them."""
 
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.harness.results import Row, counted, markdown_table, rounded, write_results
 from benchmarks.harness.rounds import Record, reasons
-from benchmarks.memory.variants import DEFAULT, Variant, of_kind
+from benchmarks.memory.measure import DEFAULT, Variants, of_kind
 
-BySteps = Mapping[int, Mapping[str, Record]]
+BySteps = dict[int, dict]
 """Inner steps, then variant."""
-Sizes = Mapping[str, Sequence[Record]]
+Sizes = dict[str, list[Record]]
 """Variant, then one record for each size, with `num_tasks` and `width`."""
-Variants = Mapping[str, Variant]
 PEER_STEPS = 20
 """The inner steps at which the leanest peer sets the mark."""
 STAGES = {
@@ -35,12 +34,12 @@ PERCEPTRON = {
 class Findings(NamedTuple):
     """What has been measured so far: by inner steps and variant; by variant, one a size; and by variant."""
 
-    by_steps: dict[int, dict[str, Record]]
+    by_steps: dict[int, dict]
     sizes: dict[str, list[Record]]
-    perceptron: dict[str, Record]
+    perceptron: dict
 
 
-def write(options: Namespace, settings: Mapping[str, Any], findings: Findings, variants: Variants) -> None:
+def write(options: Namespace, settings: dict, findings: Findings, variants: Variants) -> None:
     """Writes results.json, table.md and memory.png, with what has been measured so far."""
     content = {
         **settings,
@@ -57,7 +56,7 @@ def labels(variants: Variants) -> dict[str, str]:
     return {name: variant.entry.label for name, variant in variants.items()}
 
 
-def row(told: Mapping[str, Any]) -> Row:
+def row(told: dict) -> Row:
     steps, records = max(told["by_inner_steps"].items(), key=lambda item: int(item[0]))
     peaks = {name: record.get("peak_compiled_before_mib") for name, record in records.items()}
     shown = [f"{told['variants'][name]} {peak:,.0f}" for name, peak in peaks.items() if peak is not None]
@@ -76,11 +75,10 @@ def leanest(by_steps: BySteps, steps: int, names: Iterable[str]) -> Record | Non
 
 
 def mark(by_steps: BySteps, variants: Variants) -> Record | None:
-    """The leanest peer."""
     return leanest(by_steps, PEER_STEPS, variants.keys() - of_kind(variants, "ours").keys())
 
 
-def times_of_default(records: Mapping[str, Record], name: str) -> float | None:
+def times_of_default(records: dict, name: str) -> float | None:
     """How many times the default's seconds a variant takes, in the same run."""
     known = [records.get(each, {"status": "none"}) for each in (name, DEFAULT)]
     if any(record["status"] != "measured" for record in known):
@@ -88,7 +86,7 @@ def times_of_default(records: Mapping[str, Record], name: str) -> float | None:
     return known[0]["seconds"] / known[1]["seconds"]
 
 
-def tables(by_steps: BySteps, sizes: Sizes, perceptron: Mapping[str, Record], variants: Variants) -> str:
+def tables(by_steps: BySteps, sizes: Sizes, perceptron: dict, variants: Variants) -> str:
     """Markdown: memory and time, temporary memory, where the peak is, the perceptron, and who took no part."""
     parts = [sentence(by_steps, variants)] if mark(by_steps, variants) else []
     if by_steps:
@@ -114,13 +112,13 @@ def sentence(by_steps: BySteps, variants: Variants) -> str:
     return f"With programs found in the compilation cache, {', and '.join(told)}.\n"
 
 
-def table(title: str, variants: Variants, columns: Mapping[str, Callable[[str], str]]) -> str:
+def table(title: str, variants: Variants, columns: dict[str, Callable[[str], str]]) -> str:
     """A row for each variant: its label, and what the columns' functions say of its name."""
     rows = [[variant.entry.label, *(tell(name) for tell in columns.values())] for name, variant in variants.items()]
     return markdown_table([title, *columns], rows)
 
 
-def cell(records: Mapping[str, Record], form: str) -> Callable[[str], str]:
+def cell(records: dict, form: str) -> Callable[[str], str]:
     """A column of this format, which may ask for `times` of the default's seconds; or why there are no numbers."""
 
     def tell(name: str) -> str:
@@ -134,7 +132,6 @@ def cell(records: Mapping[str, Record], form: str) -> Callable[[str], str]:
 
 
 def tables_by_steps(by_steps: BySteps, variants: Variants) -> list[str]:
-    """Peak resident memory of both processes, and seconds; then temporary memory of the compiled programs."""
     compiled = of_kind(variants, "ours", "jax")
     told = (
         ("Peak resident MiB (seconds a meta-gradient)", variants, "{peak_compiled_before_mib:,.0f} ({seconds:.2f})"),
@@ -161,7 +158,6 @@ def stage_table(by_steps: BySteps, variants: Variants) -> str:
 
 
 def size_table(sizes: Sizes, variants: Variants) -> str:
-    """Temporary memory against tasks and width."""
     names = [f"{record['num_tasks']} x {record['width']}" for record in next(iter(sizes.values()))]
     at_size = ({name: records[place] for name, records in sizes.items()} for place in range(len(names)))
     columns = {name: cell(records, "{temporary_mib:,.1f}") for name, records in zip(names, at_size, strict=True)}
@@ -190,7 +186,6 @@ def draw(by_steps: BySteps, variants: Variants) -> Figure:
 
 
 def draw_panel(panel: Axes, by_steps: BySteps, variants: Variants, key: str) -> None:
-    """A line for each variant, through what was measured."""
     for place, (name, variant) in enumerate(variants.items()):
         known = {steps: row[name][key] for steps, row in by_steps.items() if row[name]["status"] == "measured"}
         style, label = "o-" if variant.entry.kind == "ours" else "s--", variant.entry.label

@@ -17,11 +17,9 @@ import os
 
 import jax
 
-from benchmarks.harness.arguments import COUNT, make_parser, parse, positive_number
+from benchmarks.harness.command import COUNT, make_parser, parse, positive_number, running
 from benchmarks.harness.jax_networks import initial_weights
 from benchmarks.harness.processes import Machine
-from benchmarks.harness.rounds import Record
-from benchmarks.harness.running import running
 from benchmarks.harness.workloads import WORKLOADS
 from benchmarks.peers.measure import measure
 from benchmarks.peers.peer import PEERS
@@ -48,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     peers = {name: entry for name, entry in PEERS.items() if name in options.peers}
     machine = Machine(options.device, options.threads, options.timeout)
     turns = {"repeats": options.repeats, "seconds": options.seconds}
-    records: dict[str, dict[str, Record]] = {}
+    records: dict[str, dict] = {}
     with running(options, records) as begin:
         for name in options.workloads:
             with begin(name, len(peers) * (1 + options.repeats)) as tell:

@@ -4,7 +4,7 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness.processes import Machine, Worker, WorkerError, ask, receive, start
-from benchmarks.harness.progress import Tell
 from benchmarks.harness.results import rounded
-from benchmarks.harness.rounds import Record, measure_each, median_ratio, silent
+from benchmarks.harness.rounds import Record, Tell, measure_each, median_ratio, silent
 from benchmarks.harness.workloads import Weights, Workload, save_problem, task_source
 from benchmarks.peers.peer import Entry
 
@@ -31,13 +30,13 @@ elsewhere. In float64, in the tests, all agree to 1e-9. Without the second deriv
 def measure(
     workload: Workload,
     weights: Weights,
-    peers: Mapping[str, Entry],
+    peers: dict[str, Entry],
     machine: Machine,
     *,
     repeats: int,
     seconds: float,
     tell: Tell = silent,
-) -> dict[str, Record]:
+) -> dict:
     """What came of each peer: its `status`, and its numbers if that is "measured"; a failure ends that peer alone."""
     tolerances = TOLERANCES[workload.model]
     expected: list[float] = []
@@ -93,12 +92,11 @@ def calibrate(worker: Worker, record: Record, seconds: float) -> None:
 
 
 def take_turn(worker: Worker, record: Record) -> None:
-    """Adds the speed of one turn to a record."""
     steps = record["steps_a_turn"]
     record["meta_steps_per_second"].append(rounded(steps / ask(worker, "run", steps=steps)["seconds"]))
 
 
-def ratio(records: Mapping[str, Record], name: str, other: str) -> float:
+def ratio(records: dict, name: str, other: str) -> float:
     """How many times as fast one peer is as another: the median of the rounds' own ratios."""
     rates = (records[peer]["meta_steps_per_second"] for peer in (name, other))
     return rounded(median_ratio(*rates), 3)

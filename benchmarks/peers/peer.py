@@ -4,7 +4,7 @@ import os
 import pkgutil
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from benchmarks.harness.worker import Answer, Served
 from benchmarks.harness.workloads import Tasks, Workload, load_problem
@@ -21,8 +21,6 @@ class Peer(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """How a peer is found."""
-
     label: str  # for tables and figures
     make: str  # "module:function", which is called as `make(workload, weights, device)` and returns a `Peer`
     install: str  # what `pip install` has to be given
@@ -47,7 +45,7 @@ PEERS = {
 }
 
 
-def serve(make: str, kind: str, workload: dict[str, Any], problem: str, threads: int, device: str) -> Served:
+def serve(make: str, kind: str, workload: dict, problem: str, threads: int, device: str) -> Served:
     """What a peer's process does: the losses of the given tasks, and meta-steps; each with the seconds that it took."""
     if hasattr(os, "sched_setaffinity"):  # XLA has no other option for the number of its threads
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])

@@ -2,9 +2,7 @@
 
 import importlib.metadata
 from argparse import Namespace
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,7 +12,7 @@ from benchmarks.harness.rounds import Record, reasons
 from benchmarks.peers.measure import ratio
 from benchmarks.peers.peer import Entry
 
-Records = Mapping[str, Mapping[str, Record]]
+Records = dict[str, dict]
 """Workload, then peer."""
 COLOURS = {"ours": "C3", "jax": "C0", "compiled": "C1", "eager": "0.5"}
 KINDS = {"ours": "jax_meta", "jax": "plain JAX", "compiled": "PyTorch, compiled", "eager": "PyTorch, eager"}
@@ -27,7 +25,7 @@ RIVALS = {
 """What `jax_meta` is compared with: the kinds of peers, by title."""
 
 
-def write(options: Namespace, records: Records, peers: Mapping[str, Entry]) -> None:
+def write(options: Namespace, records: Records, peers: dict[str, Entry]) -> None:
     """Writes results.json, table.md and peers.png, with what has been measured so far."""
     devices = {record["device"] for row in records.values() for record in row.values() if "device" in record}
     content = {
@@ -48,7 +46,7 @@ def write(options: Namespace, records: Records, peers: Mapping[str, Entry]) -> N
     write_results(options, content, tables(records, peers), peers=draw(records, peers))
 
 
-def row(told: Mapping[str, Any]) -> Row:
+def row(told: dict) -> Row:
     against = "best of all peers"
     found = {name: row["ratios_of_jax_meta"].get(against) for name, row in told["workloads"].items()}
     ratios = ", ".join(f"{name} {best['ratio']:g} x" for name, best in found.items() if best)
@@ -56,8 +54,7 @@ def row(told: Mapping[str, Any]) -> Row:
     return question, 45, f"against the {against}: {ratios}"
 
 
-def versions(peers: Mapping[str, Entry]) -> dict[str, str]:
-    """Of every package that the peers need and that is installed."""
+def versions(peers: dict[str, Entry]) -> dict[str, str]:
     found = {}
     for package in sorted({package for entry in peers.values() for package in entry.install.split()}):
         with suppress(importlib.metadata.PackageNotFoundError):
@@ -65,7 +62,7 @@ def versions(peers: Mapping[str, Entry]) -> dict[str, str]:
     return found
 
 
-def best_rival(row: Mapping[str, Record], peers: Mapping[str, Entry], kinds: tuple[str, ...]) -> Record | None:
+def best_rival(row: dict, peers: dict[str, Entry], kinds: tuple[str, ...]) -> Record | None:
     """The fastest peer of these kinds, and how many times as fast `jax_meta` is; None where one was not measured."""
     measured = {name: record for name, record in row.items() if record["status"] == "measured"}
     candidates = [name for name in measured if peers[name].kind in kinds]
@@ -76,7 +73,7 @@ def best_rival(row: Mapping[str, Record], peers: Mapping[str, Entry], kinds: tup
     return {"peer": best, "ratio": ratio(row, ours[0], best)}
 
 
-def tables(records: Records, peers: Mapping[str, Entry]) -> str:
+def tables(records: Records, peers: dict[str, Entry]) -> str:
     """Markdown: speed, then ratios, for each kind of gradient; seconds before the first turn; who took no part."""
     parts = []
     for title, first_order in (("Second order", False), ("First order", True)):
@@ -90,8 +87,7 @@ def tables(records: Records, peers: Mapping[str, Entry]) -> str:
     return "\n".join([*parts, start_table(records, peers), *reasons(records, labels)])
 
 
-def ratio_rows(records: Records, peers: Mapping[str, Entry]) -> list[list[str]]:
-    """How many times as fast `jax_meta` is as the best peer of each kind."""
+def ratio_rows(records: Records, peers: dict[str, Entry]) -> list[list[str]]:
     rows = []
     for rival, kinds in RIVALS.items():
         found = [best_rival(row, peers, kinds) for row in records.values()]
@@ -106,7 +102,7 @@ def cell(record: Record) -> str:
     return record["status"].split(":")[0]
 
 
-def start_table(records: Records, peers: Mapping[str, Entry]) -> str:
+def start_table(records: Records, peers: dict[str, Entry]) -> str:
     """Seconds before the first turn: the largest of all workloads."""
 
     def largest(name: str, key: str) -> str:
@@ -118,7 +114,7 @@ def start_table(records: Records, peers: Mapping[str, Entry]) -> str:
     return markdown_table(["Apart from that, at most", "start, s", "compile and first calls, s"], rows)
 
 
-def draw(records: Records, peers: Mapping[str, Entry]) -> Figure:
+def draw(records: Records, peers: dict[str, Entry]) -> Figure:
     """A panel for each workload: meta-steps a second of each peer, on a logarithmic axis."""
     columns = min(len(records), 5)
     rows = -(-len(records) // columns)
@@ -136,7 +132,7 @@ def draw(records: Records, peers: Mapping[str, Entry]) -> Figure:
     return figure
 
 
-def draw_panel(panel: Axes, row: Mapping[str, Record], peers: Mapping[str, Entry]) -> None:
+def draw_panel(panel: Axes, row: dict, peers: dict[str, Entry]) -> None:
     """One workload; a peer that was not measured has a row without a point."""
     for place, (name, entry) in enumerate(peers.items()):
         if row[name]["status"] == "measured":

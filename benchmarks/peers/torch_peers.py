@@ -43,12 +43,10 @@ def make_compiled(workload: Workload, weights: Weights, device: str) -> Peer:
 
 
 def detached(params: Params) -> Params:
-    """The same numbers, of which autograd knows nothing."""
     return {name: leaf.detach() for name, leaf in params.items()}
 
 
 def functional_gradient(workload: Workload, module: torch.nn.Module) -> Gradient:
-    """The meta-gradient of a module's loss by `torch.func`."""
     measure = criterion(workload)
 
     def loss(params: Params, batch: Batch) -> torch.Tensor:
@@ -77,8 +75,6 @@ def functional_gradient(workload: Workload, module: torch.nn.Module) -> Gradient
 
 
 def gradient_peer(workload: Workload, weights: Weights, device: str, gradient: Gradient) -> Peer:
-    """A peer that feeds a meta-gradient to Adam."""
-
     def start() -> Step:
         params = dict(network(workload, weights, device).named_parameters())
         optimizer = adam(params.values())

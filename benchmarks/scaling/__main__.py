@@ -15,16 +15,12 @@ as options. It writes results.json, table.md and scaling.png, at the end.
 import argparse
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 
-from benchmarks.harness.arguments import COUNT, COUNTS, NUMBER, make_parser, parse
+from benchmarks.harness.command import COUNT, COUNTS, NUMBER, Begin, make_parser, parse, running
 from benchmarks.harness.processes import WorkerError
-from benchmarks.harness.progress import Begin
-from benchmarks.harness.running import running
 from benchmarks.scaling.measure import Load, measure_batches, measure_groups, powers_of_four, turns
 from benchmarks.scaling.paper import NETWORKS, Machine, Work, work_of
 from benchmarks.scaling.results import on_paper, write
@@ -37,7 +33,6 @@ FLOP_RATE, BANDWIDTH, LATENCY = 1e13, 2.5e10, 5e-6
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command."""
     options = parse_arguments(arguments)
     machine = Machine(options.flop_rate, options.bandwidth, options.latency, options.reduction)
     networks = options.networks if "paper" in options.parts else []
@@ -82,15 +77,12 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def measure_all(
-    options: argparse.Namespace, machine: Machine, works: Mapping[str, Work], begin: Begin
-) -> dict[str, Any]:
-    """The records of every part."""
+def measure_all(options: argparse.Namespace, machine: Machine, works: dict[str, Work], begin: Begin) -> dict:
     given = {"per_device": options.tasks_per_device, "per_step": options.tasks_per_step}
     changed = {name: value for name, value in given.items() if value}
     loads = {name: LOADS[name]._replace(**changed) for name in options.workloads}
-    rounds: dict[str, Any] = {"seconds": options.seconds, "repeats": options.repeats}
-    told: dict[str, Any] = {}
+    rounds: dict = {"seconds": options.seconds, "repeats": options.repeats}
+    told: dict = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for what in (what for what in ("devices", "processes") if what in options.parts):

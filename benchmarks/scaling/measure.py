@@ -2,7 +2,7 @@
 
 import os
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,16 +11,13 @@ from typing import Any, NamedTuple
 import jax
 
 from benchmarks.harness.processes import Machine, Worker, ask, at_once, free_port, receive, start
-from benchmarks.harness.progress import Tell
-from benchmarks.harness.rounds import Record, median_seconds, silent, take_turns
+from benchmarks.harness.rounds import Record, Tell, median_seconds, silent, take_turns
 from benchmarks.scaling.training import Program, compile_program, timed
 
 MACHINE = Machine("cpu", os.cpu_count() or 1, 600.0)
 
 
 class Load(NamedTuple):
-    """The tasks of a workload."""
-
     per_device: int  # tasks of each device, in weak scaling
     per_step: int  # tasks of a meta-step, in strong scaling
 
@@ -30,8 +27,6 @@ class Load(NamedTuple):
 
 
 class Case(NamedTuple):
-    """One program that is measured."""
-
     workload: str
     tasks: int
     devices: int
@@ -41,7 +36,7 @@ class Case(NamedTuple):
         return f"{self.workload}, {self.tasks} tasks"
 
 
-def cases(loads: Mapping[str, Load], counts: Sequence[int]) -> list[Case]:
+def cases(loads: dict[str, Load], counts: Sequence[int]) -> list[Case]:
     """The programs of weak and of strong scaling, each once, in the order of devices."""
     every = (
         Case(name, load.tasks(scaling, count), count)
@@ -52,13 +47,12 @@ def cases(loads: Mapping[str, Load], counts: Sequence[int]) -> list[Case]:
     return list(dict.fromkeys(every))
 
 
-def turns(loads: Mapping[str, Load], counts: Sequence[int], repeats: int) -> int:
-    """How often `measure_groups` tells what is going on."""
+def turns(loads: dict[str, Load], counts: Sequence[int], repeats: int) -> int:
     return len(counts) + (1 + repeats) * len(cases(loads, counts))
 
 
 def measure_groups(
-    loads: Mapping[str, Load],
+    loads: dict[str, Load],
     counts: Sequence[int],
     *,
     across_processes: bool,
@@ -67,17 +61,7 @@ def measure_groups(
     folder: Path,
     tell: Tell = silent,
 ) -> list[Record]:
-    """A record of each workload, kind of scaling and number of devices.
-
-    Args:
-        loads: the tasks of the workloads, by name.
-        counts: numbers of devices, from 1 on.
-        across_processes: whether each device has a process of its own; otherwise all are in one.
-        seconds: about how long a turn lasts.
-        repeats: rounds in which all take turns; medians are reported.
-        folder: for logs.
-        tell: is called with what is going on.
-    """
+    """A record of each workload, kind of scaling and number of devices, from 1 on, in one process or in one each."""
     built: dict[Case, Record] = {}
     with ExitStack() as stack:
         groups = {}
@@ -125,9 +109,8 @@ def ask_all(group: Sequence[Worker], do: str, **request: Any) -> Record:
 
 
 def describe(
-    name: str, load: Load, scaling: str, count: int, built: Mapping[Case, Record], rates: Mapping[Case, float]
+    name: str, load: Load, scaling: str, count: int, built: dict[Case, Record], rates: dict[Case, float]
 ) -> Record:
-    """Steps a second, and the tasks a second of each device as a fraction of what one device does by itself."""
     case, alone = (Case(name, load.tasks(scaling, number), number) for number in (count, 1))
     return {
         "workload": name,
@@ -173,5 +156,4 @@ def measure_batches(
 
 
 def powers_of_four(most: int) -> list[int]:
-    """1, 4, 16 and so on, up to `most`."""
     return [4**power for power in range(most.bit_length()) if 4**power <= most]

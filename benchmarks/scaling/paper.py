@@ -65,8 +65,6 @@ def most_devices(machine: Machine, work: Work, tasks: int) -> int:
 
 
 class Network(NamedTuple):
-    """A network, and the tasks that it learns from."""
-
     title: str  # for tables and figures
     model: nn.Module
     measure: Callable[..., LossFn]  # `jax_meta.regression` or `jax_meta.classification`
@@ -89,8 +87,6 @@ def work_of(network: Network, inner_steps: int) -> Work:
 
 
 def shapes(network: Network) -> tuple[Any, Task]:
-    """The shapes of the parameters, and of one task."""
-
     def batch(examples):
         inputs = jax.ShapeDtypeStruct((examples, *network.example), jnp.float32)
         if network.ways == 1:

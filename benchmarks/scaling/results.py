@@ -1,8 +1,7 @@
 """The tables, the file of results and the figure of `benchmarks.scaling`."""
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,15 +21,14 @@ BATCHES = {
 }
 
 
-def write(options: Namespace, told: Mapping[str, Any], cores: int, machine: Machine, works: Mapping[str, Work]) -> None:
-    """Writes results.json, table.md and scaling.png."""
+def write(options: Namespace, told: dict, cores: int, machine: Machine, works: dict[str, Work]) -> None:
     settings = {name: value for name, value in vars(options).items() if name not in ("output", "command")}
     figure = draw(told, cores, machine, works, max(options.paper_devices))
     tables = make_tables(told, cores, machine, options.paper_devices)
     write_results(options, {"cores": cores, "settings": settings, **rounded(told)}, tables, scaling=figure)
 
 
-def row(told: Mapping[str, Any]) -> Row:
+def row(told: dict) -> Row:
     strong = [
         f"{record['workload']} {record['efficiency']:.2f} on 2 {what}"
         for what in PLACES
@@ -41,7 +39,7 @@ def row(told: Mapping[str, Any]) -> Row:
     return "How do meta-steps scale over devices and processes?", 5, answer
 
 
-def on_paper(machine: Machine, works: Mapping[str, Work], tasks: Sequence[int], devices: Sequence[int]) -> list[Record]:
+def on_paper(machine: Machine, works: dict[str, Work], tasks: Sequence[int], devices: Sequence[int]) -> list[Record]:
     """A record of each network and number of tasks a step."""
     return [
         {
@@ -59,7 +57,7 @@ def on_paper(machine: Machine, works: Mapping[str, Work], tasks: Sequence[int], 
     ]
 
 
-def make_tables(told: Mapping[str, Any], cores: int, machine: Machine, devices: Sequence[int]) -> str:
+def make_tables(told: dict, cores: int, machine: Machine, devices: Sequence[int]) -> str:
     """All tables, each under a line that says what it is."""
     parts = [
         f"{place}, on {cores} cores. Efficiency: tasks a second of each, as a fraction of what one does by itself; one "
@@ -110,7 +108,7 @@ def paper_columns(devices: Sequence[int]) -> dict[str, Column]:
     }
 
 
-def draw(told: Mapping[str, Any], cores: int, machine: Machine, works: Mapping[str, Work], devices: int) -> Figure:
+def draw(told: dict, cores: int, machine: Machine, works: dict[str, Work], devices: int) -> Figure:
     """A panel for each part that was measured, and one for each network of the model on paper."""
     panels = [part for part in (*PLACES, "batches") if part in told]
     networks = list(works) if "paper" in told else []
@@ -146,7 +144,6 @@ def draw_groups(axes: Axes, records: Sequence[Record], what: str, cores: int) ->
 
 
 def draw_batches(axes: Axes, records: Sequence[Record]) -> None:
-    """Tasks a second against tasks a step."""
     for name in dict.fromkeys(record["workload"] for record in records):
         line = [record for record in records if record["workload"] == name]
         x, y = ([record[column] for record in line] for column in ("tasks_per_step", "tasks_per_second"))
@@ -166,7 +163,6 @@ def draw_paper(axes: Axes, name: str, records: Sequence[Record], machine: Machin
 
 
 def efficiency_axes(axes: Axes, what: str, ticks: Sequence[int]) -> None:
-    """The axes of an efficiency against a count."""
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.minorticks_off()

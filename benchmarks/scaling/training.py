@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from math import prod
-from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -31,7 +30,6 @@ ARRAY = re.compile(r"([a-z]+\d*)\[([\d,]*)\]")
 
 
 def compile_program(name: str, num_tasks: int, mesh: Mesh | None) -> Program:
-    """Compiles meta-steps of second-order MAML of so many tasks."""
     return compile_fit(WORKLOADS[name](num_tasks), STEPS[name], mesh=mesh)
 
 
@@ -58,7 +56,7 @@ def serve(processes: int, process: int, address: str, devices: int) -> Served:
     """What a process of a group does: it makes so many CPU devices, joins the others, compiles and runs with them."""
     jax.config.update("jax_num_cpu_devices", devices)
     if processes > 1:
-        patience: dict[str, Any] = {"heartbeat_timeout_seconds": TIMEOUT, "shutdown_timeout_seconds": TIMEOUT}
+        patience: dict = {"heartbeat_timeout_seconds": TIMEOUT, "shutdown_timeout_seconds": TIMEOUT}
         jax.distributed.initialize(address, processes, process, **patience)
     mesh = jax.make_mesh((jax.device_count(),), ("tasks",))  # all devices of all processes
     programs: dict[tuple[str, int], Program] = {}

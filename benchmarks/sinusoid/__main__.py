@@ -19,10 +19,8 @@ import time
 
 import jax
 
-from benchmarks.harness.arguments import COUNT, make_parser, parse
-from benchmarks.harness.progress import Begin
+from benchmarks.harness.command import COUNT, Begin, make_parser, parse, running
 from benchmarks.harness.results import in_words, save_figure, write_results
-from benchmarks.harness.running import running
 from benchmarks.sinusoid.figures import FIGURES, make_scene
 from benchmarks.sinusoid.methods import Experiment, Outcome, methods, run_methods
 from benchmarks.sinusoid.protocol import PROTOCOLS, quick
@@ -58,7 +56,6 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def make_experiment(options: argparse.Namespace) -> Experiment:
-    """Everything that the numbers depend on."""
     protocol = quick(PROTOCOLS[options.protocol]) if options.quick else PROTOCOLS[options.protocol]
     chosen = {name: method for name, method in methods(protocol).items() if name in options.methods}
     data_key, test_key, seed_key = jax.random.split(jax.random.key(options.seed), 3)

@@ -1,6 +1,6 @@
 """The post's figures, each drawn as soon as the methods that it shows are finished."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,8 +23,6 @@ LABELS = {name: method.label for name, method in methods(PROTOCOLS["post"]).item
 
 
 class Scene(NamedTuple):
-    """What the figures show."""
-
     protocol: Protocol
     sines: Task  # many to look at, leaves `[10,000, examples, 1]`
     task: Task  # the first of them, leaves `[examples, 1]`
@@ -33,8 +31,6 @@ class Scene(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """How a figure is made."""
-
     needs: tuple[str, ...]  # the methods that it shows
     figure: Callable[[Scene], Figure]
 
@@ -49,7 +45,6 @@ def make_scene(protocol: Protocol, seed: int, outcomes: dict[str, Outcome]) -> S
 
 
 def blank(title: str, x_label: str = "x", y_label: str = "y") -> tuple[Figure, Any]:
-    """An empty figure of the common size."""
     figure = Figure(figsize=(6.4, 4.0), dpi=120, layout="constrained")
     axes = figure.add_subplot(title=title, xlabel=x_label, ylabel=y_label)
     axes.grid(alpha=0.25)
@@ -57,7 +52,6 @@ def blank(title: str, x_label: str = "x", y_label: str = "y") -> tuple[Figure, A
 
 
 def draw_tasks(scene: Scene, *, num_tasks: int) -> Figure:
-    """A number of random tasks in one plot."""
     figure, axes = blank(f"{num_tasks:,} random tasks: y = a sin(x + b)")
     inputs, targets = scene.sines.query
     many = num_tasks > 10
@@ -68,7 +62,6 @@ def draw_tasks(scene: Scene, *, num_tasks: int) -> Figure:
 
 
 def draw_average(scene: Scene) -> Figure:
-    """The mean of many tasks beside one of them."""
     figure, axes = blank("The average of many tasks is nearly 0 everywhere")
     inputs, targets = scene.sines.query
     axes.plot(inputs[0], targets.mean(axis=0), label=f"average of {len(targets):,} tasks", linewidth=2)
@@ -90,7 +83,6 @@ def fits(params: Any, task: Task, learning_rate: jax.Array | float) -> jax.Array
 
 
 def draw_fit(scene: Scene, *, method: str, one_sided: bool = False) -> Figure:
-    """The first seed's network, adapted to one task."""
     rate = TRANSFER_FIT_LEARNING_RATE if method == "transfer" else scene.protocol.inner_learning_rate
     where = ", all points on one side" if one_sided else ""
     figure, axes = blank(f"{LABELS[method]}, SGD {rate:g} on 10 points{where}")
@@ -145,7 +137,7 @@ CURVES = {
     "three": (METHODS, 32, "MAML, first-order MAML and Reptile"),
 }
 """Methods, steps and title of each figure of learning curves."""
-FIGURES: Mapping[str, Draw] = {
+FIGURES: dict[str, Draw] = {
     "three_tasks": Draw((), partial(draw_tasks, num_tasks=3)),
     "thousand_tasks": Draw((), partial(draw_tasks, num_tasks=1_000)),
     "average_task": Draw((), draw_average),

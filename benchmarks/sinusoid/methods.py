@@ -77,8 +77,6 @@ def methods(protocol: Protocol) -> dict[str, Method]:
 
 
 class Experiment(NamedTuple):
-    """What the command line asks for."""
-
     protocol: Protocol
     methods: dict[str, Method]
     data_key: jax.Array  # fixes the training tasks
@@ -88,8 +86,6 @@ class Experiment(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one method gave."""
-
     params: Any  # the trained networks, leaves `[seeds, ...]`
     errors: dict[int, np.ndarray]  # test errors by number of shots, each `[seeds, tasks, fit_steps + 1]`
     seconds: dict[str, float]  # of compile, train and evaluate
@@ -111,7 +107,6 @@ def initial_networks(key: jax.Array, seeds: int) -> tuple[Any, jax.Array]:
 
 
 def initial_states(method: Method, key: jax.Array, seeds: int) -> TrainState:
-    """Before the first meta-step, for each seed."""
     return jax.vmap(partial(jax_meta.init, method.learner, method.optimizer))(*initial_networks(key, seeds))
 
 

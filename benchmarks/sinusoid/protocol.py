@@ -40,7 +40,6 @@ PROTOCOLS = {
 
 
 def quick(protocol: Protocol) -> Protocol:
-    """The same protocol on a small scale, for a first look."""
     train_tasks = min(protocol.train_tasks, 500)
     return protocol._replace(train_tasks=train_tasks, steps=2_000, transfer_steps=2_000, test_tasks=100)
 

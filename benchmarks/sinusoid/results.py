@@ -1,7 +1,6 @@
 """What the benchmark of sines writes: the content of results.json, and table.md, made from it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,7 +33,7 @@ COMPARED = (
 SECONDS = {phase: f"{{seconds[{phase}]:.2f}}" for phase in ("compile", "train", "evaluate")}
 
 
-def describe(experiment: Experiment, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+def describe(experiment: Experiment, outcomes: dict[str, Outcome]) -> dict:
     """The protocol, the methods finished so far and their differences, for results.json.
 
     Every error is a mean squared error after 0, 1, 2, ... steps of fine-tuning.
@@ -52,7 +51,7 @@ def describe(experiment: Experiment, outcomes: Mapping[str, Outcome]) -> dict[st
     return {"protocol": experiment.protocol._asdict(), "methods": methods, "differences": differences(outcomes)}
 
 
-def describe_errors(errors: np.ndarray) -> dict[str, Any]:
+def describe_errors(errors: np.ndarray) -> dict:
     """Errors `[seeds, tasks, steps + 1]`: their mean, its 95% interval over tasks, and the spread between seeds."""
     mean, half_width = estimate(errors.mean(axis=0))
     seeds = errors.mean(axis=1)
@@ -65,7 +64,7 @@ def describe_errors(errors: np.ndarray) -> dict[str, Any]:
     }
 
 
-def differences(outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
+def differences(outcomes: dict[str, Outcome]) -> list[dict]:
     """The paired differences between methods over seeds, which share networks and tasks, with 95% intervals."""
     rows = []
     for first, second in COMPARED:
@@ -78,7 +77,7 @@ def differences(outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
     return rows
 
 
-def table(told: Mapping[str, Any]) -> str:
+def table(told: dict) -> str:
     """table.md: the errors of every finished method, the published figures, the differences and the times."""
     protocol, methods = Protocol(**told["protocol"]), told["methods"]
     parts = [f"# Sines, protocol `{protocol.name}`\n", *cut(protocol)]
@@ -110,7 +109,7 @@ def cut(protocol: Protocol) -> list[str]:
     ]
 
 
-def error_row(label: str, told: Mapping[str, Any]) -> list[str]:
+def error_row(label: str, told: dict) -> list[str]:
     columns = [told[name] for name in ("mean", "half_width_over_tasks", "standard_deviation_over_seeds")]
     cells = [[column[step] for column in columns] for step in TABLE_STEPS]
     return [label, *(f"{mean:.2f} ± {half_width:.2f} ({spread:.2f})" for mean, half_width, spread in cells)]
@@ -125,13 +124,13 @@ def published_rows(protocol: Protocol, shots: int) -> list[Sequence[str]]:
     return [["*MAML, the paper's Table 2*", *map(str, PAPER_TABLE_2)]]
 
 
-def difference_row(methods: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
+def difference_row(methods: dict, row: dict) -> list[str]:
     pairs = zip(row["mean"], row["half_width_over_seeds"], strict=True)
     cells = [f"{mean:+.2f} ± {half_width:.2f}" for mean, half_width in pairs]
     return [" - ".join(methods[row[which]]["label"] for which in ("first", "second")), str(row["shots"]), *cells]
 
 
-def row(told: Mapping[str, Any]) -> Row:
+def row(told: dict) -> Row:
     shots, methods = told["protocol"]["test_shots"][0], told["methods"]
     found = [methods[name] for name in ("maml", "fomaml", "reptile") if name in methods]
     means = [(method["label"], method["errors_by_shots"][str(shots)]["mean"]) for method in found]

@@ -8,17 +8,14 @@ MAML takes about 0.5 of MAML's time and Reptile 0.7 to 0.9. All take turns in on
 with nothing else running. It writes results.json and table.md.
 """
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import jax
 
-from benchmarks.harness.arguments import COUNT, COUNTS, make_parser, parse
-from benchmarks.harness.progress import Tell
+from benchmarks.harness.command import COUNT, COUNTS, make_parser, parse, running
 from benchmarks.harness.results import Row, records_table, rounded, write_results
-from benchmarks.harness.rounds import Record, median_ratio, microseconds_a_step, time_turns
-from benchmarks.harness.running import running
+from benchmarks.harness.rounds import Record, Tell, median_ratio, microseconds_a_step, time_turns
 from benchmarks.sinusoid.methods import Method, compile_training, initial_states, methods
 from benchmarks.sinusoid.protocol import PROTOCOLS, make_training_set, task_stream
 
@@ -75,7 +72,7 @@ def prepare(method: Method, seeds: int, steps: int) -> tuple[Any, float]:
     return partial(compiled, tasks, states), seconds
 
 
-def row(told: Mapping[str, Any]) -> Row:
+def row(told: dict) -> Row:
     maml, *others = [row for row in told["methods"] if row["seeds"] == told["methods"][0]["seeds"]]
     shares = " and ".join(f"{row['label']} {row['ratio_to_maml']:.2f}" for row in others)
     answer = f"{maml['label']} {maml['microseconds']:.1f} µs; of that time, {shares}"

@@ -11,9 +11,8 @@ in one call against one after the other. It writes results.json, table.md and sw
 
 from functools import partial
 
-from benchmarks.harness.arguments import COUNT, make_parser, parse, positive_number
+from benchmarks.harness.command import COUNT, make_parser, parse, positive_number, running
 from benchmarks.harness.results import write_results
-from benchmarks.harness.running import running
 from benchmarks.sweep.networks import compare_throughput, make_grid, run
 from benchmarks.sweep.results import META_STEPS, describe_grid, draw, table
 from jax_meta.runs.progress import duration

@@ -14,9 +14,8 @@ import optax
 
 import jax_meta
 from benchmarks.harness.compilation import compile_ahead
-from benchmarks.harness.progress import Tell
 from benchmarks.harness.results import rounded
-from benchmarks.harness.rounds import median_seconds
+from benchmarks.harness.rounds import Tell, median_seconds
 from jax_meta.tasks import sinusoid
 
 MODEL = jax_meta.models.MLP()
@@ -31,8 +30,6 @@ TOLERANCE = 1e-3
 
 
 class Grid(NamedTuple):
-    """The settings; every combination is a network."""
-
     keys: jax.Array  # `[seeds]`, each fixes a network's initial parameters and its tasks, whatever its rates
     outer_learning_rates: jax.Array  # of Adam, `[outer learning rates]`
     step_sizes: jax.Array  # of the inner SGD, `[step sizes]`
@@ -106,7 +103,7 @@ def run(
     return np.asarray(losses), errors, {name: round(value, 3) for name, value in seconds.items()}
 
 
-def compare_throughput(grid: Grid, *, steps: int, num_tasks: int, repeats: int, tell: Tell) -> dict[str, Any]:
+def compare_throughput(grid: Grid, *, steps: int, num_tasks: int, repeats: int, tell: Tell) -> dict:
     """Median seconds of both, compile time apart, after a check that both give the same losses.
 
     The runs one after the other share one compiled program, whose rates are arguments.

@@ -1,6 +1,5 @@
 """What the sweep found: numbers, a table and a figure. A diverged network is counted, and never averaged in."""
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -19,8 +18,7 @@ DIVERGED = 100.0
 """A mean error above this counts as diverged, as one that is not finite: to answer 0 everywhere costs 4.4."""
 
 
-def describe_grid(grid: Grid, losses: np.ndarray, errors: np.ndarray) -> list[dict[str, Any]]:
-    """A record for each pair of rates, from the losses and errors of `networks.run`."""
+def describe_grid(grid: Grid, losses: np.ndarray, errors: np.ndarray) -> list[dict]:
     return [
         {
             "outer_learning_rate": rounded(float(outer_learning_rate)),
@@ -33,7 +31,7 @@ def describe_grid(grid: Grid, losses: np.ndarray, errors: np.ndarray) -> list[di
     ]
 
 
-def describe_seeds(errors: np.ndarray) -> dict[str, Any]:
+def describe_seeds(errors: np.ndarray) -> dict:
     """Mean and half-width of its 95% interval over the seeds of `[seeds, inner steps + 1]`; None where one diverged."""
     sound = np.isfinite(errors) & (errors < DIVERGED)
     # The mean of the seeds that did not diverge would hide those that did.
@@ -52,7 +50,7 @@ def or_none(values: Any, kept: np.ndarray) -> list[float | None]:
     return [rounded(float(value)) if keep else None for value, keep in zip(values, kept, strict=True)]
 
 
-def table(told: Mapping[str, Any]) -> str:
+def table(told: dict) -> str:
     """Both tables, the errors and the throughput, under a line that says what was trained."""
     speed, last, cut = told["throughput"], SHOWN_STEPS[-1], told["meta_steps"] < META_STEPS
     trained = f"Trained for {told['meta_steps']:,} meta-steps of {told['tasks_per_meta_step']} tasks"
@@ -78,13 +76,13 @@ def table(told: Mapping[str, Any]) -> str:
     return "\n".join([f"{trained}; errors on {told['test_tasks']:,} new sines.\n", *tables])
 
 
-def interval(row: dict[str, Any], step: int) -> str:
+def interval(row: dict, step: int) -> str:
     """The error after so many inner steps, as `mean ± half_width`, or a dash where a seed diverged."""
     mean, half_width = row["mean"][step], row["half_width"][step]
     return "—" if mean is None else f"{mean:.2f} ± {half_width:.2f}"
 
 
-def draw(rows: list[dict[str, Any]], seeds: int) -> Figure:
+def draw(rows: list[dict], seeds: int) -> Figure:
     """Test error against step size, with bands over seeds, a panel for each outer learning rate."""
     rates = list(dict.fromkeys(row["outer_learning_rate"] for row in rows))
     figure = Figure(figsize=(1 + 5.4 * len(rates), 4.2), dpi=110, layout="constrained")
@@ -106,7 +104,7 @@ def draw(rows: list[dict[str, Any]], seeds: int) -> Figure:
     return figure
 
 
-def draw_curve(axes: Any, rows: list[dict[str, Any]], step: int, *, cross_height: float) -> None:
+def draw_curve(axes: Any, rows: list[dict], step: int, *, cross_height: float) -> None:
     """One curve and its band; a gap, with a cross near the upper edge, where a seed diverged."""
     sizes = [row["step_size"] for row in rows]
     mean, half_width = (np.array([row[name][step] for row in rows], float) for name in ("mean", "half_width"))
@@ -117,7 +115,7 @@ def draw_curve(axes: Any, rows: list[dict[str, Any]], step: int, *, cross_height
     axes.plot(gaps, heights, "x", color=line.get_color(), transform=axes.get_xaxis_transform())
 
 
-def row(told: Mapping[str, Any]) -> Row:
+def row(told: dict) -> Row:
     speed, last = told["throughput"], SHOWN_STEPS[-1]
     best = min((row for row in told["settings"] if row["mean"][last]), key=lambda row: row["mean"][last])
     times = f"{speed['networks']} in one call are {speed['times_as_fast']:.2f} times as fast as one after the other"

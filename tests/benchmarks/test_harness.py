@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from benchmarks.convolution import results as convolution
 from benchmarks.growth import results as growth
 from benchmarks.harness import index
-from benchmarks.harness.arguments import make_parser, parse
+from benchmarks.harness.command import contents, make_output_folder, make_parser, parse, running
 from benchmarks.harness.progress import Part, progress
 from benchmarks.harness.results import (
     environment,
@@ -26,7 +26,6 @@ from benchmarks.harness.results import (
     write_json,
     write_results,
 )
-from benchmarks.harness.running import contents, make_output_folder, running
 from benchmarks.sinusoid import speed
 from benchmarks.sweep import results as sweep
 from jax_meta.runs.progress import duration

@@ -10,12 +10,11 @@ import pytest
 import jax_meta
 from benchmarks.harness.workloads import conv4, draw_episodes
 from benchmarks.host_data import __main__ as host_data
-from benchmarks.host_data.sources import make_samplers
 
 
 @pytest.mark.parametrize("name", ["sines", "Conv4"])
 def test_all_samplers_draw_tasks_of_one_form(name):
-    samplers = make_samplers(host_data.WORKLOADS[name])
+    samplers = host_data.make_samplers(host_data.WORKLOADS[name])
     expected = jax.eval_shape(lambda key: samplers["device"](key, 4), jax.random.key(0))
     for name in list(samplers)[1:]:
         tasks = samplers[name].draw((0,), 0, 4)

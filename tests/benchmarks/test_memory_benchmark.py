@@ -16,9 +16,8 @@ from benchmarks.harness.workloads import conv4, load_problem
 from benchmarks.memory import __main__ as memory
 from benchmarks.memory import in_jax
 from benchmarks.memory import program as measured
-from benchmarks.memory.measure import measure, measure_compiled
+from benchmarks.memory.measure import VARIANTS, Variant, measure, measure_compiled, perceptron
 from benchmarks.memory.results import leanest, tables, times_of_default
-from benchmarks.memory.variants import VARIANTS, Variant, perceptron
 from benchmarks.peers.peer import Entry
 from tests.benchmarks import memory_programs
 
