@@ -34,7 +34,6 @@ from benchmarks.harness.command import COUNT, Begin, make_parser, parse, running
 from benchmarks.harness.results import in_words, rounded, write_results
 
 DATASETS = ("omniglot", "cifar_fs", "fc100", "miniimagenet")
-PROTOCOLS = ("maml", "reptile", "cpu")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,7 +65,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("dataset", choices=DATASETS, metavar="DATASET", help=", ".join(DATASETS))
     add("--algorithm", choices=ALGORITHMS, default="maml", help="what learns")
     papers = "the papers', or a shorter run; default: reptile for that algorithm, else maml"
-    add("--protocol", choices=PROTOCOLS, help=papers)
+    add("--protocol", choices=("maml", "reptile", "cpu"), help=papers)
     add("--ways", default=5, help="classes in a task", **COUNT)
     add("--shots", default=1, help="support images of a class", **COUNT)
     add("--model", choices=("conv4", "dense", "resnet12"), default="conv4", help="the network")
@@ -115,8 +114,7 @@ def run(experiment: Experiment, state: jax_meta.TrainState, options: argparse.Na
 
 def run_settings(options: argparse.Namespace, protocol: Protocol) -> dict:
     """What a run must agree in to go on in the same folder: all but the number of test tasks."""
-    fields = protocol._asdict()
-    del fields["test_tasks"]
+    fields = {name: value for name, value in protocol._asdict().items() if name != "test_tasks"}
     return {"algorithm": options.algorithm, "seed": options.seed, "protocol": fields}
 
 

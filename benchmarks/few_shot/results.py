@@ -39,7 +39,7 @@ def published(protocol: Protocol, algorithm: str, kind: str) -> str:
 
 
 def table(told: dict) -> str:
-    """table.md: what was trained, and a row for some of the inner steps.
+    """table.md: what was trained beside what the protocol and the papers have, and a row for some of the inner steps.
 
     The published figures are beside the step that their papers report; a run that was cut says so, above and there.
     """
@@ -52,18 +52,13 @@ def table(told: dict) -> str:
             reported = step == reported_step(protocol)
             row += [percent(told, kind, step), published(protocol, algorithm, kind) if reported else ""]
         rows.append(row)
-    beside = "Published, of whole runs" if cut(protocol, algorithm) else "Published"
+    whole = cut(protocol, algorithm)
+    beside = "Published, of whole runs" if whole else "Published"
     header = ("Algorithm, protocol", "Task", "Inner steps", "Transductive, %", beside, "Inductive, %", beside)
-    return f"{budget(told)}\n\n{markdown_table(header, rows)}"
-
-
-def budget(told: dict) -> str:
-    protocol, algorithm = Protocol(**told["protocol"]), told["algorithm"]
-    parts = [f"Trained for {meta_steps(protocol)}, in {duration(told['seconds']['training'])}."]
-    if whole := cut(protocol, algorithm):
-        parts.append(f"Cut: the protocol has {meta_steps(whole)}.")
+    budget = f"Trained for {meta_steps(protocol)}, in {duration(told['seconds']['training'])}. "
+    budget += f"Cut: the protocol has {meta_steps(whole)}. " if whole else ""
     papers = make_whole(protocol, algorithm, "reptile" if algorithm == "reptile" else "maml")
-    return " ".join([*parts, f"The papers' full budget is {meta_steps(papers)}."])
+    return f"{budget}The papers' full budget is {meta_steps(papers)}.\n\n{markdown_table(header, rows)}"
 
 
 def cut(protocol: Protocol, algorithm: str) -> Protocol | None:

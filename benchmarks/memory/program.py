@@ -1,6 +1,7 @@
 """What is measured, and what its process tells of it, with NumPy and the standard library alone."""
 
 import pkgutil
+import re
 import resource
 import sys
 import time
@@ -77,5 +78,5 @@ def peak() -> float:
 
 
 def from_status(name: str) -> float:
-    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
-    return int(lines[name].split()[0]) / 2**10
+    (kilobytes,) = re.findall(rf"^{name}:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
+    return int(kilobytes) / 2**10

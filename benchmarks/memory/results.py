@@ -17,11 +17,17 @@ Sizes = dict[str, list[Record]]
 """Variant, then one record for each size, with `num_tasks` and `width`."""
 PEER_STEPS = 20
 """The inner steps at which the leanest peer sets the mark."""
+BY_STEPS = {
+    "Peak resident MiB (seconds a meta-gradient)": "{peak_compiled_before_mib:,.0f} ({seconds:.2f})",
+    "Peak resident MiB where it is compiled, too": "{peak_mib:,.0f}",
+    "Temporary MiB (times the default's seconds)": "{temporary_mib:,.1f} ({times})",
+}
 STAGES = {
     "before": "{resident_before_mib:,.0f}",
     "peak of compilation": "{peak_before_running_mib:,.0f}",
     "after compilation": "{resident_after_compilation_mib:,.0f}",
     "peak of running": "{peak_running_mib:,.0f}",
+    "compile, s": "{compile_seconds:.1f}",
 }
 """When memory is needed."""
 PERCEPTRON = {
@@ -90,7 +96,12 @@ def tables(by_steps: BySteps, sizes: Sizes, perceptron: dict, variants: Variants
     """Markdown: memory and time, temporary memory, where the peak is, the perceptron, and who took no part."""
     parts = [sentence(by_steps, variants)] if mark(by_steps, variants) else []
     if by_steps:
-        parts += [*tables_by_steps(by_steps, variants), stage_table(by_steps, variants)]
+        compiled, most = of_kind(variants, "ours", "jax"), max(by_steps)
+        for title, form in BY_STEPS.items():
+            columns = {counted(steps, "inner step"): cell(row, form) for steps, row in by_steps.items()}
+            parts.append(table(title, variants if "seconds a" in title else compiled, columns))
+        stages = {stage: cell(by_steps[most], form) for stage, form in STAGES.items()}
+        parts.append(table(f"Resident MiB, {counted(most, 'inner step')}", variants, stages))
     if sizes:
         parts.append(size_table(sizes, variants))
     if perceptron:
@@ -102,11 +113,14 @@ def tables(by_steps: BySteps, sizes: Sizes, perceptron: dict, variants: Variants
 
 def sentence(by_steps: BySteps, variants: Variants) -> str:
     """The leanest peer at 20 steps beside the leanest of ours at the most steps."""
-    found = [mark(by_steps, variants), leanest(by_steps, max(by_steps), of_kind(variants, "ours"))]
+    found = {
+        "peer": mark(by_steps, variants),
+        "of jax_meta": leanest(by_steps, max(by_steps), of_kind(variants, "ours")),
+    }
     told = [
         f"the leanest {who} at {one['inner_steps']} inner steps ({variants[one['variant']].entry.label}) needs "
         f"{one['peak_mib']:,.0f} MiB"
-        for who, one in zip(("peer", "of jax_meta"), found, strict=True)
+        for who, one in found.items()
         if one
     ]
     return f"With programs found in the compilation cache, {', and '.join(told)}.\n"
@@ -125,36 +139,13 @@ def cell(records: dict, form: str) -> Callable[[str], str]:
         if records[name]["status"] != "measured":
             return records[name]["status"].split(":")[0]
         times = times_of_default(records, name) if "{times}" in form else None
-        told = form.format(**records[name], times="" if times is None else f"{times:.2f} x")
-        return told.removesuffix(" ()")
+        told = {"times": "" if times is None else f"{times:.2f} x", **records[name]}
+        try:
+            return form.format(**told).removesuffix(" ()")
+        except TypeError:  # None, as the seconds of what is not compiled
+            return ""
 
     return tell
-
-
-def tables_by_steps(by_steps: BySteps, variants: Variants) -> list[str]:
-    compiled = of_kind(variants, "ours", "jax")
-    told = (
-        ("Peak resident MiB (seconds a meta-gradient)", variants, "{peak_compiled_before_mib:,.0f} ({seconds:.2f})"),
-        ("Peak resident MiB where it is compiled, too", compiled, "{peak_mib:,.0f}"),
-        ("Temporary MiB (times the default's seconds)", compiled, "{temporary_mib:,.1f} ({times})"),
-    )
-    return [
-        table(title, chosen, {counted(steps, "inner step"): cell(row, form) for steps, row in by_steps.items()})
-        for title, chosen, form in told
-    ]
-
-
-def stage_table(by_steps: BySteps, variants: Variants) -> str:
-    """When memory is needed, at the most steps: resident after imports, while compiling, then, and while running."""
-    steps = max(by_steps)
-
-    def compile_seconds(name: str) -> str:
-        seconds = by_steps[steps][name].get("compile_seconds")
-        return "" if seconds is None else f"{seconds:.1f}"
-
-    stages = {stage: cell(by_steps[steps], form) for stage, form in STAGES.items()}
-    title = f"Resident MiB, {counted(steps, 'inner step')}"
-    return table(title, variants, {**stages, "compile, s": compile_seconds})
 
 
 def size_table(sizes: Sizes, variants: Variants) -> str:

@@ -81,18 +81,14 @@ def tables(records: Records, peers: dict[str, Entry]) -> str:
         if chosen:
             names = [name.removesuffix("-first-order") for name in chosen]
             speeds = [[entry.label, *(cell(row[name]) for row in chosen.values())] for name, entry in peers.items()]
+            ratios = []
+            for rival, kinds in RIVALS.items():
+                best = [best_rival(row, peers, kinds) for row in chosen.values()]
+                ratios.append([rival, *(f"{one['ratio']:.3g} x" if one else "" for one in best)])
             parts.append(markdown_table([f"{title}, meta-steps/s", *names], speeds))
-            parts.append(markdown_table([f"{title}, jax_meta against", *names], ratio_rows(chosen, peers)))
+            parts.append(markdown_table([f"{title}, jax_meta against", *names], ratios))
     labels = {name: entry.label for name, entry in peers.items()}
     return "\n".join([*parts, start_table(records, peers), *reasons(records, labels)])
-
-
-def ratio_rows(records: Records, peers: dict[str, Entry]) -> list[list[str]]:
-    rows = []
-    for rival, kinds in RIVALS.items():
-        found = [best_rival(row, peers, kinds) for row in records.values()]
-        rows.append([rival, *(f"{best['ratio']:.3g} x" if best else "" for best in found)])
-    return rows
 
 
 def cell(record: Record) -> str:
@@ -126,7 +122,7 @@ def draw(records: Records, peers: dict[str, Entry]) -> Figure:
     for panel, (workload, row) in zip(panels.flat, records.items(), strict=False):
         draw_panel(panel, row, peers)
         panel.set_title(workload.replace("-first-order", "\nfirst order"), fontsize=9)
-    for kind in {entry.kind: None for entry in peers.values()}:
+    for kind in dict.fromkeys(entry.kind for entry in peers.values()):
         panels[0, 0].plot([], [], "o", color=COLOURS.get(kind), label=KINDS.get(kind, kind))
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, title="meta-steps a second", title_fontsize=9)
     return figure

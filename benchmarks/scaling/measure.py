@@ -1,5 +1,6 @@
 """Steps a second against devices, processes and tasks; all take turns."""
 
+import itertools
 import os
 import statistics
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,6 @@ class Load(NamedTuple):
     per_step: int  # tasks of a meta-step, in strong scaling
 
     def tasks(self, scaling: str, devices: int) -> int:
-        """The tasks of a meta-step."""
         return self.per_device * devices if scaling == "weak" else self.per_step
 
 
@@ -32,19 +32,13 @@ class Case(NamedTuple):
     devices: int
 
     def __str__(self) -> str:
-        """In words, for what is going on."""
         return f"{self.workload}, {self.tasks} tasks"
 
 
 def cases(loads: dict[str, Load], counts: Sequence[int]) -> list[Case]:
     """The programs of weak and of strong scaling, each once, in the order of devices."""
-    every = (
-        Case(name, load.tasks(scaling, count), count)
-        for count in counts
-        for name, load in loads.items()
-        for scaling in ("weak", "strong")
-    )
-    return list(dict.fromkeys(every))
+    every = itertools.product(counts, loads.items(), ("weak", "strong"))
+    return list(dict.fromkeys(Case(name, load.tasks(scaling, count), count) for count, (name, load), scaling in every))
 
 
 def turns(loads: dict[str, Load], counts: Sequence[int], repeats: int) -> int:
@@ -80,12 +74,8 @@ def measure_groups(
 
         samples = take_turns({case: partial(steps_a_second, case) for case in built}, repeats, tell)
     rates = {case: statistics.median(taken) for case, taken in samples.items()}
-    return [
-        describe(name, load, scaling, count, built, rates)
-        for name, load in loads.items()
-        for scaling in ("weak", "strong")
-        for count in counts
-    ]
+    every = itertools.product(loads.items(), ("weak", "strong"), counts)
+    return [describe(name, load, scaling, count, built, rates) for (name, load), scaling, count in every]
 
 
 @contextmanager
@@ -145,13 +135,8 @@ def measure_batches(
     taken = median_seconds(runs, repeats, tell)
     rates = {case: calls[case] * program.num_steps / taken[case] for case, program in programs.items()}
     return [
-        {
-            "workload": case.workload,
-            "tasks_per_step": case.tasks,
-            "steps_per_second": rate,
-            "tasks_per_second": rate * case.tasks,
-        }
-        for case, rate in rates.items()
+        {"workload": name, "tasks_per_step": tasks, "steps_per_second": rate, "tasks_per_second": rate * tasks}
+        for (name, tasks, _), rate in rates.items()
     ]
 
 

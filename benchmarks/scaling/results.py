@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -117,8 +118,8 @@ def draw(told: dict, cores: int, machine: Machine, works: dict[str, Work], devic
     for part, row in zip(figure.subfigures(len(rows), 1, squeeze=False).ravel(), rows, strict=True):
         for axes, name in zip(part.subplots(1, len(row), squeeze=False).ravel(), row, strict=True):
             if row is networks:
-                records = [record for record in told["paper"] if record["network"] == name]
-                draw_paper(axes, name, records, machine, works[name], devices)
+                tasks = [record["tasks_per_step"] for record in told["paper"] if record["network"] == name]
+                draw_paper(axes, name, tasks, machine, works[name], devices)
             elif name == "batches":
                 draw_batches(axes, told[name])
             else:
@@ -128,17 +129,19 @@ def draw(told: dict, cores: int, machine: Machine, works: dict[str, Work], devic
     return figure
 
 
+def plot(axes: Axes, records: Sequence[Record], x: str, y: str, *style: str, **options: Any) -> None:
+    axes.plot([record[x] for record in records], [record[y] for record in records], *style, markersize=4, **options)
+
+
 def draw_groups(axes: Axes, records: Sequence[Record], what: str, cores: int) -> None:
     """Efficiency against devices or processes, and the most that the cores allow."""
     counts = sorted({record["devices"] for record in records})
     allowed = [min(1, cores / count) for count in counts]
     axes.plot(counts, allowed, ":", color="black", label=f"all that {cores} cores allow")
-    names = list(dict.fromkeys(record["workload"] for record in records))
-    for name in names:
+    for index, name in enumerate(dict.fromkeys(record["workload"] for record in records)):
         for scaling, style in STYLES.items():
             line = [record for record in records if (record["workload"], record["scaling"]) == (name, scaling)]
-            x, y = ([record[column] for record in line] for column in ("devices", "efficiency"))
-            axes.plot(x, y, style, color=f"C{names.index(name)}", markersize=4, label=f"{name}, {scaling}")
+            plot(axes, line, "devices", "efficiency", style, color=f"C{index}", label=f"{name}, {scaling}")
     axes.set_title("CPU devices of one process" if what == "devices" else "processes, loopback address", fontsize=10)
     efficiency_axes(axes, what, counts)
 
@@ -146,17 +149,16 @@ def draw_groups(axes: Axes, records: Sequence[Record], what: str, cores: int) ->
 def draw_batches(axes: Axes, records: Sequence[Record]) -> None:
     for name in dict.fromkeys(record["workload"] for record in records):
         line = [record for record in records if record["workload"] == name]
-        x, y = ([record[column] for record in line] for column in ("tasks_per_step", "tasks_per_second"))
-        axes.loglog(x, y, "o-", markersize=4, label=name)
+        plot(axes, line, "tasks_per_step", "tasks_per_second", "o-", label=name)
     axes.set_title("one device", fontsize=10)
-    axes.set(xlabel="tasks a step", ylabel="tasks/s")
+    axes.set(xlabel="tasks a step", ylabel="tasks/s", xscale="log", yscale="log")
 
 
-def draw_paper(axes: Axes, name: str, records: Sequence[Record], machine: Machine, work: Work, most: int) -> None:
+def draw_paper(axes: Axes, name: str, tasks: Sequence[int], machine: Machine, work: Work, most: int) -> None:
     """Efficiency against devices, in powers of 2, for every number of tasks a step."""
     numbers = 2 ** np.arange(most.bit_length())
-    for tasks in (record["tasks_per_step"] for record in records):
-        axes.plot(numbers, efficiency(machine, work, tasks, numbers), ".-", label=f"{tasks:,} tasks a step")
+    for count in tasks:
+        axes.plot(numbers, efficiency(machine, work, count, numbers), ".-", label=f"{count:,} tasks a step")
     axes.axhline(0.5, color="black", linestyle=":", linewidth=1)
     axes.set_title(f"on paper: {NETWORKS[name].title}", fontsize=10)
     efficiency_axes(axes, "devices", numbers[::3].tolist())

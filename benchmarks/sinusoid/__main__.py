@@ -65,12 +65,11 @@ def make_experiment(options: argparse.Namespace) -> Experiment:
 def run(experiment: Experiment, options: argparse.Namespace, outcomes: dict[str, Outcome], begin: Begin) -> list[str]:
     """Fills `outcomes`, writes each result and draws each figure as soon as it can be; returns those that cannot."""
     start = time.perf_counter()
-    scene = make_scene(experiment.protocol, options.seed, outcomes)
-    pending = dict(FIGURES)
+    scene, pending = make_scene(experiment.protocol, options.seed, outcomes), dict(FIGURES)
 
     def draw_ready() -> None:
-        for name in [name for name, draw in pending.items() if outcomes.keys() >= set(draw.needs)]:
-            save_figure(options.output / f"{name}.{options.format}", pending.pop(name).figure(scene))
+        for name in [name for name, (shown, _) in pending.items() if outcomes.keys() >= set(shown)]:
+            save_figure(options.output / f"{name}.{options.format}", pending.pop(name)[1](scene))
 
     with begin("figures of the tasks", 1):
         draw_ready()

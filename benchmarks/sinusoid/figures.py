@@ -1,6 +1,6 @@
 """The post's figures, each drawn as soon as the methods that it shows are finished."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,11 +30,6 @@ class Scene(NamedTuple):
     outcomes: dict[str, Outcome]  # of the methods finished so far, by name; it fills up as they finish
 
 
-class Draw(NamedTuple):
-    needs: tuple[str, ...]  # the methods that it shows
-    figure: Callable[[Scene], Figure]
-
-
 def make_scene(protocol: Protocol, seed: int, outcomes: dict[str, Outcome]) -> Scene:
     many = protocol._replace(test_tasks=10_000, test_points=100)
     sines = jax.tree.map(np.asarray, make_test_tasks(many, jax.random.key(seed), 10))
@@ -54,10 +49,8 @@ def blank(title: str, x_label: str = "x", y_label: str = "y") -> tuple[Figure, A
 def draw_tasks(scene: Scene, *, num_tasks: int) -> Figure:
     figure, axes = blank(f"{num_tasks:,} random tasks: y = a sin(x + b)")
     inputs, targets = scene.sines.query
-    many = num_tasks > 10
-    axes.plot(
-        inputs[0, :, 0], targets[:num_tasks, :, 0].T, color="black" if many else None, alpha=0.15 if many else 1.0
-    )
+    style = {"color": "black", "alpha": 0.15} if num_tasks > 10 else {}
+    axes.plot(inputs[0, :, 0], targets[:num_tasks, :, 0].T, **style)
     return figure
 
 
@@ -88,15 +81,14 @@ def draw_fit(scene: Scene, *, method: str, one_sided: bool = False) -> Figure:
     figure, axes = blank(f"{LABELS[method]}, SGD {rate:g} on 10 points{where}")
     task = scene.one_sided if one_sided else scene.task
     predictions = fits(jax.tree.map(lambda leaf: leaf[0], scene.outcomes[method].params), task, rate)
-    named = {f"after {counted(step, 'step')}": predictions[step] for step in FIT_STEPS}
-    plot_fit(axes, task.support, task.query, named)
+    plot_fit(axes, *task, {f"after {counted(step, 'step')}": predictions[step] for step in FIT_STEPS})
     axes.legend(loc="best", fontsize="small")
     return figure
 
 
-def draw_curves(scene: Scene, *, methods: Sequence[str], steps: int, title: str) -> Figure:
+def draw_curves(scene: Scene, *, curves: tuple[tuple[str, ...], int, str]) -> Figure:
     """Mean test error against steps of fine-tuning, with 95% intervals over tasks and each seed's own curve."""
-    shots = scene.protocol.test_shots[-1]
+    (methods, steps, title), shots = curves, scene.protocol.test_shots[-1]
     figure, axes = blank(title, f"steps of SGD on {shots} points", "mean squared error")
     errors = {method: scene.outcomes[method].errors[shots][:, :, : steps + 1] for method in methods}
     top = 1.2 * min(values[:, :, 0].mean() for values in errors.values())
@@ -110,16 +102,13 @@ def draw_curves(scene: Scene, *, methods: Sequence[str], steps: int, title: str)
     return figure
 
 
-def draw_geometry(scene: Scene) -> Figure:
-    """Two curves of optimal weights, and Reptile's way to where they are closest."""
-    del scene
+def draw_geometry() -> Figure:
     figure, axes = blank("Reptile on y = sin(w x) + b, two tasks of one point each", "w", "b")
     frequencies = np.linspace(-1.6, 3.4, 200)
     for point, offsets in zip(geometry.POINTS, geometry.optimal_curves(frequencies), strict=True):
         axes.plot(frequencies, offsets, linewidth=2, label=f"optimal weights of the task through {point}")
     way = geometry.walk()
-    loops = np.stack([way.iterates[:-1], way.adapted], axis=1)
-    for loop in loops[::3]:
+    for loop in np.stack([way.iterates[:-1], way.adapted], axis=1)[::3]:
         axes.plot(*loop.T, color="gray", linewidth=0.6, alpha=0.7)
     axes.plot([], [], color="gray", linewidth=0.6, label=f"every third inner loop, {geometry.INNER_STEPS} steps")
     axes.plot(*way.iterates.T, ".-", color="black", markersize=3, linewidth=1, label="Reptile's initialization")
@@ -137,16 +126,13 @@ CURVES = {
     "three": (METHODS, 32, "MAML, first-order MAML and Reptile"),
 }
 """Methods, steps and title of each figure of learning curves."""
-FIGURES: dict[str, Draw] = {
-    "three_tasks": Draw((), partial(draw_tasks, num_tasks=3)),
-    "thousand_tasks": Draw((), partial(draw_tasks, num_tasks=1_000)),
-    "average_task": Draw((), draw_average),
-    "reptile_geometry": Draw((), draw_geometry),
-    **{f"{name}_fit": Draw((name,), partial(draw_fit, method=name)) for name in ("transfer", *METHODS)},
-    **{f"{name}_fit_one_sided": Draw((name,), partial(draw_fit, method=name, one_sided=True)) for name in METHODS},
-    **{
-        f"{name}_curves": Draw(shown, partial(draw_curves, methods=shown, steps=steps, title=title))
-        for name, (shown, steps, title) in CURVES.items()
-    },
+FIGURES: dict[str, tuple[tuple[str, ...], Callable[[Scene], Figure]]] = {
+    "three_tasks": ((), partial(draw_tasks, num_tasks=3)),
+    "thousand_tasks": ((), partial(draw_tasks, num_tasks=1_000)),
+    "average_task": ((), draw_average),
+    "reptile_geometry": ((), lambda scene: draw_geometry()),
+    **{f"{name}_fit": ((name,), partial(draw_fit, method=name)) for name in ("transfer", *METHODS)},
+    **{f"{name}_fit_one_sided": ((name,), partial(draw_fit, method=name, one_sided=True)) for name in METHODS},
+    **{f"{name}_curves": (curves[0], partial(draw_curves, curves=curves)) for name, curves in CURVES.items()},
 }
-"""Every figure, by its file name."""
+"""The methods that each figure shows, and what draws it, by its file name."""

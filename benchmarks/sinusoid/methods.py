@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from functools import partial
 from threading import Event
 from typing import Any, NamedTuple
@@ -91,10 +91,6 @@ class Outcome(NamedTuple):
     seconds: dict[str, float]  # of compile, train and evaluate
 
 
-class Stopped(Exception):  # noqa: N818 - a wish of the user, not an error
-    """Ends a method between two parts of its training."""
-
-
 @partial(jax.jit, static_argnums=1)
 def initial_networks(key: jax.Array, seeds: int) -> tuple[Any, jax.Array]:
     """Parameters and run keys, one for each seed: all methods start from the same networks and meet the same tasks."""
@@ -134,9 +130,7 @@ def train(
     return states.params, {"compile": start - begin, "train": time.perf_counter() - start}
 
 
-def compile_evaluation(
-    protocol: Protocol, params: Any, tasks: Task, fit_steps: int
-) -> Callable[[Any, Task], jax.Array]:
+def compile_evaluation(protocol: Protocol, params: Any, tasks: Task, fit_steps: int) -> Callable[..., jax.Array]:
     """Compiles `(params, tasks) -> errors [seeds, tasks, fit_steps + 1]`, the same fine-tuning for every method."""
     learner = jax_meta.transfer(LOSS_FN, optax.sgd(protocol.inner_learning_rate), num_steps=fit_steps)
     in_cache = max(1, NETWORKS_IN_CACHE // jax.tree.leaves(params)[0].shape[0])
@@ -150,10 +144,7 @@ def compile_evaluation(
 
 
 def run_methods(experiment: Experiment, jobs: int, begin: Begin) -> Iterator[tuple[str, Outcome]]:
-    """Runs so many methods at a time, each in a thread, and yields each as it finishes.
-
-    First come the evaluations, compiled once for all methods.
-    """
+    """Runs so many methods at a time, each in a thread, and yields each as it finishes; evaluations compile first."""
     protocol, chosen, data_key, test_key, seed_key, seeds = experiment
     with begin("tasks and networks", 1):
         training_set = make_training_set(protocol, data_key)
@@ -166,7 +157,7 @@ def run_methods(experiment: Experiment, jobs: int, begin: Begin) -> Iterator[tup
 
             def tell(doing: str, step: int = method.steps) -> None:
                 if stop.is_set():
-                    raise Stopped
+                    raise CancelledError
                 show(doing, step)
 
             tell("compiles", 0)

@@ -40,8 +40,8 @@ PROTOCOLS = {
 
 
 def quick(protocol: Protocol) -> Protocol:
-    train_tasks = min(protocol.train_tasks, 500)
-    return protocol._replace(train_tasks=train_tasks, steps=2_000, transfer_steps=2_000, test_tasks=100)
+    few = min(protocol.train_tasks, 500)
+    return protocol._replace(train_tasks=few, steps=2_000, transfer_steps=2_000, test_tasks=100)
 
 
 class TrainingSet(NamedTuple):
@@ -56,10 +56,8 @@ def make_training_set(protocol: Protocol, key: jax.Array) -> TrainingSet:
     """Draws the sines of the protocol; one, which is not used, where each visit brings new ones."""
     sine_key, input_key = jax.random.split(key)
     count = max(1, protocol.train_tasks)
-    return TrainingSet(
-        sinusoid.sample_sinusoids(sine_key, count, phases=protocol.phases),
-        sinusoid.sample_inputs(input_key, count, protocol.shots),
-    )
+    sinusoids = sinusoid.sample_sinusoids(sine_key, count, phases=protocol.phases)
+    return TrainingSet(sinusoids, sinusoid.sample_inputs(input_key, count, protocol.shots))
 
 
 @partial(jax.jit, static_argnums=(0, 2))

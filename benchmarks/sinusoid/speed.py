@@ -64,10 +64,9 @@ def measure(seeds: int, repeats: int, steps: int, tell: Tell) -> list[Record]:
 
 
 def prepare(method: Method, seeds: int, steps: int) -> tuple[Any, float]:
-    """A method's compiled call, which takes `steps` meta-steps, and the seconds that compiling took."""
-    protocol, key = PROTOCOLS["post"], jax.random.key(0)
-    states = initial_states(method, key, seeds)
-    tasks = task_stream(protocol, make_training_set(protocol, key), states.key)(0, steps)
+    """A method's compiled call, and the seconds that compiling took."""
+    protocol, states = PROTOCOLS["post"], initial_states(method, jax.random.key(0), seeds)
+    tasks = task_stream(protocol, make_training_set(protocol, jax.random.key(0)), states.key)(0, steps)
     compiled, seconds = compile_training(method, tasks, states)
     return partial(compiled, tasks, states), seconds
 

@@ -34,8 +34,7 @@ def describe_grid(grid: Grid, losses: np.ndarray, errors: np.ndarray) -> list[di
 def describe_seeds(errors: np.ndarray) -> dict:
     """Mean and half-width of its 95% interval over the seeds of `[seeds, inner steps + 1]`; None where one diverged."""
     sound = np.isfinite(errors) & (errors < DIVERGED)
-    # The mean of the seeds that did not diverge would hide those that did.
-    all_sound = sound.all(axis=0)
+    all_sound = sound.all(axis=0)  # the mean of the seeds that did not diverge would hide those that did
     estimate = jax_meta.estimate(np.where(all_sound, errors.astype(np.float64), 0.0))
     return {
         "seeds_not_diverged": sound.sum(axis=0).tolist(),
@@ -63,15 +62,13 @@ def table(told: dict) -> str:
         f"not diverged after {last}": f"{{seeds_not_diverged[{last}]}}",
     }
     steps = speed["networks"] * speed["meta_steps"]
-    ways = (
+    ways = [
         ("at once", speed["compile_seconds_at_once"], speed["seconds_at_once"], speed["times_as_fast"]),
         ("one after the other", speed["compile_seconds_one"], speed["seconds_one_after_the_other"], 1.0),
-    )
-    header = ["networks", "compile, s", "seconds", "meta-steps of a network per second", "times as fast"]
-    cells = [
-        [f"{speed['networks']} {way}", f"{compiling:.2f}", f"{seconds:.2f}", f"{steps / seconds:,.0f}", f"{times:.2f}"]
-        for way, compiling, seconds, times in ways
     ]
+    header = ["networks", "compile, s", "seconds", "meta-steps of a network per second", "times as fast"]
+    numbers = [[f"{c:.2f}", f"{s:.2f}", f"{steps / s:,.0f}", f"{times:.2f}"] for _, c, s, times in ways]
+    cells = [[f"{speed['networks']} {way[0]}", *row] for way, row in zip(ways, numbers, strict=True)]
     tables = records_table(told["settings"], errors), markdown_table(header, cells)
     return "\n".join([f"{trained}; errors on {told['test_tasks']:,} new sines.\n", *tables])
 
@@ -111,8 +108,8 @@ def draw_curve(axes: Any, rows: list[dict], step: int, *, cross_height: float) -
     (line,) = axes.plot(sizes, mean, "o-", markersize=3, label=f"after {counted(step, 'step')}")
     axes.fill_between(sizes, mean - half_width, mean + half_width, color=line.get_color(), alpha=0.25, linewidth=0)
     gaps = [size for size, value in zip(sizes, mean, strict=True) if np.isnan(value)]
-    heights = [cross_height] * len(gaps)
-    axes.plot(gaps, heights, "x", color=line.get_color(), transform=axes.get_xaxis_transform())
+    above = axes.get_xaxis_transform()
+    axes.plot(gaps, [cross_height] * len(gaps), "x", color=line.get_color(), transform=above)
 
 
 def row(told: dict) -> Row:

@@ -180,7 +180,7 @@ def test_each_variant_of_ours_has_its_own_options():
 def made_up(peak, seconds, temporary=1.0):
     stages = ("resident_before_mib", "peak_before_running_mib", "resident_after_compilation_mib", "peak_running_mib")
     told = {"peak_mib": peak + 400.0, "peak_compiled_before_mib": float(peak), **dict.fromkeys(stages, 1.0)}
-    return {"status": "measured", **told, "seconds": seconds, "temporary_mib": temporary}
+    return {"status": "measured", **told, "seconds": seconds, "temporary_mib": temporary, "compile_seconds": None}
 
 
 def test_what_is_read_off_the_tables():
