@@ -30,7 +30,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def measure_all(repeats: int, begin: Begin) -> dict:
-    """What is written: the best matrix product, the variants, and the layers."""
     runs: dict[Any, Run] = {}
     differences: dict[Any, float] = {}
     with begin("compares meta-gradients", len(WORKLOADS)) as tell:

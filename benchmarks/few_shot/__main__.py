@@ -88,7 +88,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def choose_protocol(options: argparse.Namespace) -> Protocol:
-    """The named protocol with what the command line changes in it."""
     name = options.protocol or ("reptile" if options.algorithm == "reptile" else "maml")
     protocol = make_protocol(options.dataset, name, algorithm=options.algorithm, ways=options.ways, shots=options.shots)
     changes = {"augmented": options.augment}

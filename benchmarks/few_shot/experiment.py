@@ -26,8 +26,6 @@ VALIDATION_TASKS, VALIDATION_STEPS = 100, 10
 
 
 class Experiment(NamedTuple):
-    """What is trained and how it is measured."""
-
     protocol: Protocol  # what it was made from
     algorithm: str  # by its name in `ALGORITHMS`
     learner: MetaLearner  # for training
@@ -107,7 +105,7 @@ def make_samplers(protocol: Protocol, algorithm: str, splits: Splits) -> dict[st
     training: dict = {"shots": shots, "rotations": protocol.rotations}
     training["queries"] = max(queries, shots) if algorithm == "transfer" else queries
     training["augment"] = tasks.in_turn(tasks.flip, tasks.shift) if protocol.augmented else None
-    testing = {"shots": protocol.shots, "queries": protocol.test_queries, "rotations": protocol.test_rotations}
+    testing: dict = {"shots": protocol.shots, "queries": protocol.test_queries, "rotations": protocol.test_rotations}
     # from uint8 to what the network takes, as both papers do it: from 0 to 1
     prepare = tasks.inverted if protocol.inverted else tasks.unit_interval
     sampler = partial(tasks.episodes, ways=protocol.ways, prepare=prepare)
@@ -160,7 +158,7 @@ def test(experiment: Experiment, params: Any, begin: Begin) -> dict[str, np.ndar
     """Accuracies `[test_tasks, test_steps + 1]` on held-out classes, transductive and inductive."""
     num_tasks = experiment.protocol.test_tasks
     part = next(size for size in range(min(100, num_tasks), 0, -1) if num_tasks % size == 0)
-    options = {"num_steps": experiment.protocol.test_steps, "task_batch_size": experiment.task_batch_size}
+    options: dict = {"num_steps": experiment.protocol.test_steps, "task_batch_size": experiment.task_batch_size}
     curves = jax.jit(partial(jax_meta.learning_curves, experiment.tester, experiment.measure, **options))
     parts = []
     with begin("test tasks", num_tasks) as tell:

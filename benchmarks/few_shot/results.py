@@ -80,7 +80,6 @@ def describe_task(protocol: Protocol) -> str:
 
 
 def percent(told: dict, kind: str, step: int, digits: int = 2) -> str:
-    """The accuracy after so many inner steps, and its 95% interval over tasks."""
     accuracy = told["test_accuracy_after_inner_steps"][kind]
     return " ± ".join(f"{100 * accuracy[field][step]:.{digits}f}" for field in ("mean", "half_width"))
 
@@ -128,5 +127,5 @@ def draw(told: dict, records: Sequence[dict]) -> Figure:
 def row(told: dict) -> Row:
     protocol = Protocol(**told["protocol"])
     after = [f"{percent(told, kind, reported_step(protocol), 1)}% {kind}" for kind in ("transductive", "inductive")]
-    question = f"How well does {told['algorithm']} learn {describe_task(protocol)}?"
-    return question, sum(told["seconds"].values()) / 60, f"{', '.join(after)}, after {meta_steps(protocol)}"
+    answer = f"{told['algorithm']}, {describe_task(protocol)}: {', '.join(after)}, after {meta_steps(protocol)}"
+    return sum(told["seconds"].values()) / 60, answer

@@ -45,7 +45,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def measure_all(scans: dict[str, list[int]], seconds: float, repeats: int, begin: Begin) -> dict:
-    """The scans, the split and the profiles."""
     settings = {BASE._replace(**{name: value}) for name, values in scans.items() for value in values}
     with begin("compiles the sizes", len(settings)) as tell:
         sizes = programs.prepare(scans, seconds, tell)

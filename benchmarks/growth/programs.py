@@ -12,8 +12,7 @@ import numpy as np
 import optax
 
 import jax_meta
-from benchmarks.harness.compilation import Learning, Program, compile_fit, our_learning
-from benchmarks.harness.jax_networks import our_loss
+from benchmarks.harness.jax_networks import Learning, Program, compile_fit, our_learning, our_loss
 from benchmarks.harness.results import counted
 from benchmarks.harness.rounds import Tell, median_seconds, timed
 from benchmarks.harness.workloads import OUTER_LEARNING_RATE, Workload, sine
@@ -159,7 +158,6 @@ def measure(programs: dict[Any, Program], repeats: int, tell: Tell) -> dict[Any,
 def describe_scans(
     scans: dict[str, list[int]], programs: dict[Setting, Program], microseconds: dict[Setting, float]
 ) -> dict[str, dict]:
-    """For each quantity that was varied: times, compile seconds and exponents."""
     told = {}
     for name, scanned in scans.items():
         values = sorted(scanned)

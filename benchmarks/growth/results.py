@@ -23,7 +23,6 @@ EXPONENTS: dict[str, Column] = {
 
 
 def make_tables(told: dict) -> str:
-    """All tables, each under a line that says what it is."""
     scans, profiles = told["scans"], told["profiles"]
     parts = {
         "Exponents, fitted over the upper half of each range": exponent_table(scans),
@@ -100,5 +99,4 @@ def draw(scans: dict) -> Figure:
 
 def row(told: dict) -> Row:
     exponents = [f"{name.replace('_', ' ')} {scan['fit']['exponent']:.2f}" for name, scan in told["scans"].items()]
-    question = "How does the time of a meta-step grow with its sizes, and what is it made of?"
-    return question, 4, f"the exponents are: {', '.join(exponents)}"
+    return 4, f"the exponents are: {', '.join(exponents)}"

@@ -60,7 +60,6 @@ def totals(named: Iterable[tuple[str, float]]) -> dict[str, float]:
 
 
 def trace_events(program: Program) -> list[tuple[str, float]]:
-    """The operations of one call, each with its microseconds."""
     jax.block_until_ready(program.run())
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder, create_perfetto_trace=True):
@@ -97,5 +96,4 @@ def part_of(name: str) -> str:
 
 
 def kind_of(operation: str) -> str:
-    """The kind of an operation, from the compiler's name for it, such as dot.64."""
     return next((kind for pattern, kind in KINDS if pattern.match(operation)), "others")

@@ -21,8 +21,6 @@ class WorkerError(Exception):
 
 
 class Machine(NamedTuple):
-    """What every process may use."""
-
     device: str  # "cpu" or "gpu"
     threads: int  # cores and threads of each process
     timeout: float  # seconds that one request may take

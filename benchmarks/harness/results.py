@@ -21,8 +21,8 @@ ARM = {"sve2": "SVE2", "sve": "SVE", "asimd": "NEON"}
 """Vector instructions by the kernel's name for them, the widest first."""
 Column = str | Callable[[Any], str]
 """A cell of a record: a format of its fields, as `{seconds:.1f}`, or a function of it."""
-Row = tuple[str, float, str]
-"""What a benchmark says of a results.json: its question, the minutes on two CPU cores, and the answer in one line."""
+Row = tuple[float, str]
+"""What a benchmark says of a results.json: the minutes on two CPU cores, and the answer in one line."""
 
 
 def write_results(options: Namespace, content: dict, tables: str, **figures: Figure) -> None:

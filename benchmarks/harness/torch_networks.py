@@ -14,7 +14,6 @@ Gradient = Callable[[Tensors, Tasks], tuple[torch.Tensor, list[torch.Tensor]]]
 
 
 def mlp(weights: Tensors, inputs: torch.Tensor) -> torch.Tensor:
-    """The perceptron with ReLU, from the weight and bias of each layer."""
     for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
         inputs = functional.relu(functional.linear(inputs, weight, bias))
     return functional.linear(inputs, *weights[-2:])
@@ -72,7 +71,6 @@ def weight_list(weights: Weights, device: str) -> list[torch.Tensor]:
 
 
 def network(workload: Workload, weights: Weights, device: str) -> nn.Module:
-    """The network as a module with these weights, in their dtype."""
     tensors = weight_list(weights, device)
     layers: list[nn.Module] = []
     for tensor in tensors[:-2:2]:

@@ -63,7 +63,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(plan: Plan, variants: Variants, machine: Machine, options: argparse.Namespace) -> None:
-    """Measures inner steps, sizes and the perceptron, and writes after each what is known."""
     findings, ours = Findings({}, {}, {}), of_kind(variants, "ours")
     settings = {"workload": plan.workload._asdict(), "perceptron": dict(plan.perceptron)}
     kept = f"what was finished is kept in {options.output}"

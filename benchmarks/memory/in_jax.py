@@ -43,8 +43,6 @@ def load(problem: str) -> tuple[Any, Task]:
 
 
 def ahead_of_time(function: Callable[..., Any], *arguments: Any) -> Build:
-    """Compiles the function for these arguments when it is asked to."""
-
     def build():
         compiled = jax.jit(function).lower(*arguments).compile()
 

@@ -38,15 +38,12 @@ PERCEPTRON = {
 
 
 class Findings(NamedTuple):
-    """What has been measured so far: by inner steps and variant; by variant, one a size; and by variant."""
-
     by_steps: dict[int, dict]
     sizes: dict[str, list[Record]]
     perceptron: dict
 
 
 def write(options: Namespace, settings: dict, findings: Findings, variants: Variants) -> None:
-    """Writes results.json, table.md and memory.png, with what has been measured so far."""
     content = {
         **settings,
         "variants": labels(variants),
@@ -66,8 +63,7 @@ def row(told: dict) -> Row:
     steps, records = max(told["by_inner_steps"].items(), key=lambda item: int(item[0]))
     peaks = {name: record.get("peak_compiled_before_mib") for name, record in records.items()}
     shown = [f"{told['variants'][name]} {peak:,.0f}" for name, peak in peaks.items() if peak is not None]
-    question = "How much memory does a second-order meta-gradient need?"
-    return question, 25, f"peak MiB of {steps} inner steps: {'; '.join(shown)}"
+    return 25, f"peak MiB of {steps} inner steps: {'; '.join(shown)}"
 
 
 def leanest(by_steps: BySteps, steps: int, names: Iterable[str]) -> Record | None:
@@ -93,7 +89,6 @@ def times_of_default(records: dict, name: str) -> float | None:
 
 
 def tables(by_steps: BySteps, sizes: Sizes, perceptron: dict, variants: Variants) -> str:
-    """Markdown: memory and time, temporary memory, where the peak is, the perceptron, and who took no part."""
     parts = [sentence(by_steps, variants)] if mark(by_steps, variants) else []
     if by_steps:
         compiled, most = of_kind(variants, "ours", "jax"), max(by_steps)

@@ -10,8 +10,13 @@ import numpy as np
 import optax
 
 import jax_meta
-from benchmarks.harness.compilation import our_learning
-from benchmarks.harness.jax_networks import naive_value_and_gradient, our_sampler, tasks_at_once, to_params
+from benchmarks.harness.jax_networks import (
+    naive_value_and_gradient,
+    our_learning,
+    our_sampler,
+    tasks_at_once,
+    to_params,
+)
 from benchmarks.harness.workloads import OUTER_LEARNING_RATE, Weights, Workload, random_images, task_source
 from benchmarks.peers.peer import Peer
 from jax_meta import Task

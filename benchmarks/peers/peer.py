@@ -11,8 +11,6 @@ from benchmarks.harness.workloads import Tasks, Workload, load_problem
 
 
 class Peer(NamedTuple):
-    """One library at work on one workload."""
-
     losses: Callable[[Sequence[Tasks]], list[float]]
     """Takes a meta-step on each of the given tasks, from the given weights; returns the mean query loss after
     adaptation at every meta-step. The later ones depend on the outer update, too."""

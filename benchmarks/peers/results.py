@@ -26,7 +26,6 @@ RIVALS = {
 
 
 def write(options: Namespace, records: Records, peers: dict[str, Entry]) -> None:
-    """Writes results.json, table.md and peers.png, with what has been measured so far."""
     devices = {record["device"] for row in records.values() for record in row.values() if "device" in record}
     content = {
         "devices": sorted(devices),
@@ -50,8 +49,7 @@ def row(told: dict) -> Row:
     against = "best of all peers"
     found = {name: row["ratios_of_jax_meta"].get(against) for name, row in told["workloads"].items()}
     ratios = ", ".join(f"{name} {best['ratio']:g} x" for name, best in found.items() if best)
-    question = "How fast is `jax_meta` beside plain JAX, PyTorch and its libraries?"
-    return question, 45, f"against the {against}: {ratios}"
+    return 45, f"against the {against}: {ratios}"
 
 
 def versions(peers: dict[str, Entry]) -> dict[str, str]:
@@ -111,7 +109,6 @@ def start_table(records: Records, peers: dict[str, Entry]) -> str:
 
 
 def draw(records: Records, peers: dict[str, Entry]) -> Figure:
-    """A panel for each workload: meta-steps a second of each peer, on a logarithmic axis."""
     columns = min(len(records), 5)
     rows = -(-len(records) // columns)
     size = (2.3 + 2.2 * columns, 0.9 + rows * (0.7 + 0.22 * len(peers)))

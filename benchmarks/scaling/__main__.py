@@ -21,10 +21,9 @@ import jax
 
 from benchmarks.harness.command import COUNT, COUNTS, NUMBER, Begin, make_parser, parse, running
 from benchmarks.harness.processes import WorkerError
-from benchmarks.scaling.measure import Load, measure_batches, measure_groups, powers_of_four, turns
+from benchmarks.scaling.measure import WORKLOADS, Load, measure_batches, measure_groups, powers_of_four, turns
 from benchmarks.scaling.paper import NETWORKS, Machine, Work, work_of
 from benchmarks.scaling.results import on_paper, write
-from benchmarks.scaling.training import WORKLOADS
 
 PARTS = ("devices", "processes", "batches", "paper")
 LOADS = {"sine": Load(32, 64), "conv4": Load(1, 4), "tiny": Load(2, 4)}

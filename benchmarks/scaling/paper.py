@@ -23,8 +23,6 @@ from jax_meta.networks.models import MLP, Conv4, ResNet12
 
 
 class Machine(NamedTuple):
-    """The assumptions about devices and links."""
-
     flop_per_second: float  # what a device achieves on the products of a meta-step, not its peak
     bandwidth: float  # bytes a second, of each link and in each direction
     latency: float  # seconds until a message of no bytes has arrived
@@ -32,8 +30,6 @@ class Machine(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What a meta-step has to do."""
-
     flop_per_task: float  # multiplications and additions of the meta-gradient of one task
     reduced_bytes: int  # bytes that are summed over the devices: the meta-gradient and the metrics
 

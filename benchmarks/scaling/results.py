@@ -36,12 +36,10 @@ def row(told: dict) -> Row:
         for record in told.get(what, ())
         if record["scaling"] == "strong" and record["devices"] == 2
     ]
-    answer = f"efficiency with as many tasks in every step: {', '.join(strong)}"
-    return "How do meta-steps scale over devices and processes?", 5, answer
+    return 5, f"efficiency with as many tasks in every step: {', '.join(strong)}"
 
 
 def on_paper(machine: Machine, works: dict[str, Work], tasks: Sequence[int], devices: Sequence[int]) -> list[Record]:
-    """A record of each network and number of tasks a step."""
     return [
         {
             "network": name,
@@ -59,7 +57,6 @@ def on_paper(machine: Machine, works: dict[str, Work], tasks: Sequence[int], dev
 
 
 def make_tables(told: dict, cores: int, machine: Machine, devices: Sequence[int]) -> str:
-    """All tables, each under a line that says what it is."""
     parts = [
         f"{place}, on {cores} cores. Efficiency: tasks a second of each, as a fraction of what one does by itself; one "
         "by itself may already use all cores, as large products do.\n\n"
@@ -134,7 +131,6 @@ def plot(axes: Axes, records: Sequence[Record], x: str, y: str, *style: str, **o
 
 
 def draw_groups(axes: Axes, records: Sequence[Record], what: str, cores: int) -> None:
-    """Efficiency against devices or processes, and the most that the cores allow."""
     counts = sorted({record["devices"] for record in records})
     allowed = [min(1, cores / count) for count in counts]
     axes.plot(counts, allowed, ":", color="black", label=f"all that {cores} cores allow")
@@ -155,7 +151,6 @@ def draw_batches(axes: Axes, records: Sequence[Record]) -> None:
 
 
 def draw_paper(axes: Axes, name: str, tasks: Sequence[int], machine: Machine, work: Work, most: int) -> None:
-    """Efficiency against devices, in powers of 2, for every number of tasks a step."""
     numbers = 2 ** np.arange(most.bit_length())
     for count in tasks:
         axes.plot(numbers, efficiency(machine, work, count, numbers), ".-", label=f"{count:,} tasks a step")

@@ -34,7 +34,6 @@ def model(weights: jax.Array, inputs: jax.Array) -> jax.Array:
 
 
 def walk() -> Walk:
-    """Runs Reptile on the two tasks in turn and records its way."""
     learner = jax_meta.reptile(jax_meta.regression(model), optax.sgd(0.1), num_steps=INNER_STEPS)
     optimizer = optax.sgd(0.2)  # θ ← θ + 0.2 (φ - θ)
     key = jax.random.key(0)

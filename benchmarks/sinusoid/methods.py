@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 import jax_meta
-from benchmarks.harness.compilation import compile_ahead
+from benchmarks.harness.jax_networks import compile_ahead
 from benchmarks.harness.progress import Begin, Tell
 from benchmarks.sinusoid.protocol import Protocol, TrainingSet, make_test_tasks, make_training_set, task_stream
 from jax_meta import LossFn, MetaLearner, Task, TrainState
@@ -58,7 +58,6 @@ def on_support(learner: MetaLearner) -> MetaLearner:
 
 
 def methods(protocol: Protocol) -> dict[str, Method]:
-    """Every method of the benchmark, by its name on the command line."""
     inner, outer = optax.sgd(protocol.inner_learning_rate), optax.adam(protocol.outer_learning_rate)
     transfer = jax_meta.transfer(LOSS_FN, inner, num_steps=SHORT_FIT)
     maml = jax_meta.maml(LOSS_FN, inner, num_steps=protocol.inner_steps)

@@ -14,8 +14,6 @@ from jax_meta.tasks.sinusoid import Sinusoid
 
 
 class Protocol(NamedTuple):
-    """All that fixes an experiment but its seed."""
-
     name: str  # as on the command line
     phases: tuple[float, float] = (0.0, 2 * np.pi)  # the range of the sines' phase, radians
     train_tasks: int = 10_000  # sines to train on, visited once an epoch in random order; 0: new ones at every visit

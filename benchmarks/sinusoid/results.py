@@ -78,7 +78,6 @@ def differences(outcomes: dict[str, Outcome]) -> list[dict]:
 
 
 def table(told: dict) -> str:
-    """table.md: the errors of every finished method, the published figures, the differences and the times."""
     protocol, methods = Protocol(**told["protocol"]), told["methods"]
     parts = [f"# Sines, protocol `{protocol.name}`\n", *cut(protocol)]
     for shots in protocol.test_shots:
@@ -136,5 +135,5 @@ def row(told: dict) -> Row:
     means = [(method["label"], method["errors_by_shots"][str(shots)]["mean"]) for method in found]
     errors = ", ".join(f"{label} {mean[1]:.2f} / {mean[32]:.2f}" for label, mean in means)
     whose = {"post": "post", "maml": "MAML paper"}[told["protocol"]["name"]]
-    answer = f"error after 1 / 32 steps on {shots} points, {told['seeds']} seeds: {errors}"
-    return f"How well are new sines learned, on the {whose}'s protocol?", told["seconds"] / 60, answer
+    where = f"on the {whose}'s protocol, error after 1 / 32 steps on {shots} points, {told['seeds']} seeds"
+    return told["seconds"] / 60, f"{where}: {errors}"

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 import jax_meta
-from benchmarks.harness.compilation import compile_ahead
+from benchmarks.harness.jax_networks import compile_ahead
 from benchmarks.harness.results import rounded
 from benchmarks.harness.rounds import Tell, median_seconds
 from jax_meta.tasks import sinusoid

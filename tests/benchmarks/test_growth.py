@@ -10,8 +10,7 @@ from benchmarks.growth import __main__ as growth
 from benchmarks.growth import programs as measured
 from benchmarks.growth import results, trace
 from benchmarks.growth.programs import Setting
-from benchmarks.harness.compilation import first_state, our_learning
-from benchmarks.harness.jax_networks import our_sampler
+from benchmarks.harness.jax_networks import first_state, our_learning, our_sampler
 from jax_meta.meta_step import step_keys
 
 SMALL = Setting(tasks=2, inner_steps=1, shots=3, width=4)

@@ -11,9 +11,9 @@ import jax
 import pytest
 from matplotlib.figure import Figure
 
+from benchmarks import __main__ as index
 from benchmarks.convolution import results as convolution
 from benchmarks.growth import results as growth
-from benchmarks.harness import index
 from benchmarks.harness.command import contents, make_output_folder, make_parser, parse, running
 from benchmarks.harness.progress import Part, progress
 from benchmarks.harness.results import (

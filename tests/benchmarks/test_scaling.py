@@ -16,7 +16,15 @@ from benchmarks.harness.processes import WorkerError
 from benchmarks.harness.workloads import conv4
 from benchmarks.scaling import __main__ as scaling
 from benchmarks.scaling import measure
-from benchmarks.scaling.measure import Load, measure_batches, measure_groups, powers_of_four, turns
+from benchmarks.scaling.measure import (
+    Load,
+    Program,
+    collective_bytes,
+    measure_batches,
+    measure_groups,
+    powers_of_four,
+    turns,
+)
 from benchmarks.scaling.paper import (
     NETWORKS,
     Machine,
@@ -30,7 +38,6 @@ from benchmarks.scaling.paper import (
     shapes,
     step_seconds,
 )
-from benchmarks.scaling.training import Program, collective_bytes
 
 FREE = Machine(1e9, 1e99, 0.0)
 TINY_BYTES = 4 * (1 * 4 + 4 + 4 * 4 + 4 + 4 * 1 + 1 + 1 + 1)
