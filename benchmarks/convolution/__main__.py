@@ -18,8 +18,7 @@ from benchmarks.harness.results import rounded, write_results
 from benchmarks.harness.rounds import Run, median_seconds
 from benchmarks.harness.workloads import conv4
 
-WORKLOADS = {steps: conv4(4, steps) for steps in (1, 5)}
-"""By inner steps."""
+WORKLOADS = {steps: conv4(4, steps) for steps in (1, 5)}  # by inner steps
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -19,8 +19,7 @@ from jax_meta.evaluation import Measure
 from jax_meta.runs.progress import in_words
 
 ALGORITHMS = {name: getattr(jax_meta, name) for name in ("maml", "fomaml", "reptile", "transfer")}
-PART = 50
-"""At most so many meta-steps in one compiled call."""
+PART = 50  # at most so many meta-steps in one compiled call
 VALIDATIONS, FEWEST_VALIDATIONS = 40, 4
 VALIDATION_TASKS, VALIDATION_STEPS = 100, 10
 

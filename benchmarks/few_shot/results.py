@@ -28,8 +28,7 @@ PUBLISHED = {
 arXiv:1803.02999, tables 1 and 2 (first-order MAML there, too); Bertinetto et al., arXiv:1805.08136, table 1."""
 
 SHOWN_STEPS = (0, 1, 3, 5, 10, 20, 50)
-FEW_POINTS = 10
-"""Curves of no more points are drawn with a mark at each: one point alone is no line."""
+FEW_POINTS = 10  # curves of no more points are drawn with a mark at each: one point alone is no line
 
 
 def published(protocol: Protocol, algorithm: str, kind: str) -> str:

@@ -17,15 +17,13 @@ from benchmarks.growth.trace import profile
 from benchmarks.harness.command import COUNTS, Begin, make_parser, parse, running
 from benchmarks.harness.results import rounded, write_results
 
-TRACED_STEPS = 256
-"""Meta-steps of a traced call: a trace holds a million events and drops the rest without a word."""
-SCANS = {
+TRACED_STEPS = 256  # meta-steps of a traced call: a trace holds a million events and drops the rest without a word
+SCANS = {  # by default the values of each quantity, and what it is
     "tasks": ([1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024], "tasks a meta-step"),
     "inner_steps": ([1, 2, 4, 8, 16, 32, 64, 100], "inner steps"),
     "shots": ([10, 20, 50, 100, 200, 500, 1000], "support points"),
     "width": ([10, 20, 40, 80, 160, 320, 640, 1280], "of hidden layers"),
 }
-"""By default the values of each quantity, and what it is."""
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -31,8 +31,7 @@ def positive_number(text: str) -> float:
 COUNT: dict = {"type": positive, "metavar": "N"}
 COUNTS: dict = {**COUNT, "nargs": "+"}
 NUMBER: dict = {"type": positive_number, "metavar": "X"}
-NUMBERS: dict = {**NUMBER, "nargs": "+"}
-"""What `add_argument` needs for a number of each kind, or for several."""
+NUMBERS: dict = {**NUMBER, "nargs": "+"}  # what `add_argument` needs for a number of each kind, or for several
 
 
 class Help(argparse.HelpFormatter):

@@ -37,13 +37,7 @@ class Worker(NamedTuple):
 
 @contextmanager
 def start(
-    function: str,
-    arguments: dict,
-    machine: Machine,
-    log: Path,
-    *,
-    install: str,
-    variables: Mapping[str, str] = {},
+    function: str, arguments: dict, machine: Machine, log: Path, *, install: str, variables: Mapping[str, str] = {}
 ) -> Iterator[Worker]:
     """Starts a process, whose first answer is to be received; in the end kills it with all that it has started.
 

@@ -14,8 +14,7 @@ from benchmarks.harness.processes import WorkerError
 from benchmarks.harness.progress import Tell
 from benchmarks.harness.results import rounded
 
-Run = Callable[[], Any]
-"""A compiled call without arguments."""
+Run = Callable[[], Any]  # a compiled call without arguments
 Record = dict[str, Any]
 
 

@@ -16,8 +16,7 @@ from itertools import chain
 from typing import Any
 
 Answer = dict[str, Any]
-Served = tuple[Answer, dict[str, Callable[..., Answer]]]
-"""What `FUNCTION` returns."""
+Served = tuple[Answer, dict[str, Callable[..., Answer]]]  # what `FUNCTION` returns
 
 
 def main() -> None:

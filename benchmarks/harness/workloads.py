@@ -8,12 +8,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-Batch = tuple[Any, Any]
-"""`(inputs, targets)`, leaves `[num_tasks, examples, ...]`."""
+Batch = tuple[Any, Any]  # `(inputs, targets)`, leaves `[num_tasks, examples, ...]`
 Tasks = tuple[Batch, Batch]
 """`(support, query)` of one meta-step; images are `[num_tasks, examples, height, width, channels]`."""
-Weights = dict[str, np.ndarray]
-"""The parameters of `jax_meta.models` by their path, in the order of the layers."""
+Weights = dict[str, np.ndarray]  # the parameters of `jax_meta.models` by their path, in the order of the layers
 
 OUTER_LEARNING_RATE = 1e-3
 IMAGES_OF_A_CLASS, CLASSES = 20, 200

@@ -17,12 +17,8 @@ from benchmarks.peers.peer import PEERS, Entry
 TOLERANCE = 1e-3
 """The relative difference between meta-gradients that float32 may cause, for each inner step: its rounding turns a ReLU
 or a maximum here and there, and every further step starts from that."""
-DEFAULT = "none"
-"""The variant that times are relative to."""
-CACHE = {
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-}
+DEFAULT = "none"  # the variant that times are relative to
+CACHE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
 """What was compiled once is found again, whatever its size."""
 
 

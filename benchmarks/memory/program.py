@@ -15,8 +15,7 @@ import numpy as np
 from benchmarks.harness.worker import Answer, Served
 
 STATUS = Path("/proc/self/status")
-Gradient = dict
-"""The arrays of a meta-gradient by the path of their parameter."""
+Gradient = dict  # the arrays of a meta-gradient by the path of their parameter
 
 
 class Program(NamedTuple):

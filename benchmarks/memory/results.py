@@ -11,25 +11,21 @@ from benchmarks.harness.results import Row, counted, markdown_table, rounded, wr
 from benchmarks.harness.rounds import Record, reasons
 from benchmarks.memory.measure import DEFAULT, Variants, of_kind
 
-BySteps = dict[int, dict]
-"""Inner steps, then variant."""
-Sizes = dict[str, list[Record]]
-"""Variant, then one record for each size, with `num_tasks` and `width`."""
-PEER_STEPS = 20
-"""The inner steps at which the leanest peer sets the mark."""
+BySteps = dict[int, dict]  # inner steps, then variant
+Sizes = dict[str, list[Record]]  # variant, then one record for each size, with `num_tasks` and `width`
+PEER_STEPS = 20  # the inner steps at which the leanest peer sets the mark
 BY_STEPS = {
     "Peak resident MiB (seconds a meta-gradient)": "{peak_compiled_before_mib:,.0f} ({seconds:.2f})",
     "Peak resident MiB where it is compiled, too": "{peak_mib:,.0f}",
     "Temporary MiB (times the default's seconds)": "{temporary_mib:,.1f} ({times})",
 }
-STAGES = {
+STAGES = {  # when memory is needed
     "before": "{resident_before_mib:,.0f}",
     "peak of compilation": "{peak_before_running_mib:,.0f}",
     "after compilation": "{resident_after_compilation_mib:,.0f}",
     "peak of running": "{peak_running_mib:,.0f}",
     "compile, s": "{compile_seconds:.1f}",
 }
-"""When memory is needed."""
 PERCEPTRON = {
     "temporary MiB": "{temporary_mib:,.0f}",
     "seconds a meta-gradient": "{seconds:.2f}",

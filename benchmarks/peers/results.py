@@ -12,17 +12,15 @@ from benchmarks.harness.rounds import Record, reasons
 from benchmarks.peers.measure import ratio
 from benchmarks.peers.peer import Entry
 
-Records = dict[str, dict]
-"""Workload, then peer."""
+Records = dict[str, dict]  # workload, then peer
 COLOURS = {"ours": "C3", "jax": "C0", "compiled": "C1", "eager": "0.5"}
 KINDS = {"ours": "jax_meta", "jax": "plain JAX", "compiled": "PyTorch, compiled", "eager": "PyTorch, eager"}
-RIVALS = {
+RIVALS = {  # what `jax_meta` is compared with: the kinds of peers, by title
     "best of all peers": ("jax", "compiled", "eager"),
     "best of plain JAX": ("jax",),
     "best of eager PyTorch": ("eager",),
     "torch.compile": ("compiled",),
 }
-"""What `jax_meta` is compared with: the kinds of peers, by title."""
 
 
 def write(options: Namespace, records: Records, peers: dict[str, Entry]) -> None:

@@ -15,8 +15,7 @@ from benchmarks.peers.peer import Peer
 Params = Mapping[str, torch.Tensor]
 Gradient = Callable[[Params, Tasks], tuple[Params, torch.Tensor]]
 """`(params, tasks) -> (mean gradient, mean query loss)`."""
-Step = Callable[[Tasks], torch.Tensor]
-"""One meta-step on tasks that are tensors; it returns the mean query loss."""
+Step = Callable[[Tasks], torch.Tensor]  # one meta-step on tasks that are tensors; it returns the mean query loss
 
 
 def make(workload: Workload, weights: Weights, device: str) -> Peer:

@@ -29,10 +29,8 @@ WORKLOADS: dict[str, Callable[[int], Workload]] = {
     "tiny": lambda tasks: sine(tasks, 1, width=4),
 }
 """By name, for so many tasks a meta-step; "tiny" is for trying things out."""
-STEPS = {"sine": 64, "conv4": 1, "tiny": 8}
-"""Meta-steps of one call of `fit`."""
-TIMEOUT = 30
-"""Seconds after which a process that no longer answers ends the others."""
+STEPS = {"sine": 64, "conv4": 1, "tiny": 8}  # meta-steps of one call of `fit`
+TIMEOUT = 30  # seconds after which a process that no longer answers ends the others
 ITEM_BYTES = {"pred": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8, "s64": 8, "u64": 8}
 CALL = re.compile(r" = (.*?) (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\(")
 ARRAY = re.compile(r"([a-z]+\d*)\[([\d,]*)\]")

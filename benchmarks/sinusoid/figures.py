@@ -119,13 +119,12 @@ def draw_geometry() -> Figure:
 
 
 METHODS = ("maml", "fomaml", "reptile")
-CURVES = {
+CURVES = {  # methods, steps and title of each figure of learning curves
     "transfer": (("transfer", "random"), 99, "Transfer learning learns nothing that helps"),
     "maml": (("maml", "transfer", "random"), 9, "MAML learns to learn: one step is enough"),
     "fomaml": (("maml", "fomaml"), 9, "First-order MAML against MAML"),
     "three": (METHODS, 32, "MAML, first-order MAML and Reptile"),
 }
-"""Methods, steps and title of each figure of learning curves."""
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[[Scene], Figure]]] = {
     "three_tasks": ((), partial(draw_tasks, num_tasks=3)),
     "thousand_tasks": ((), partial(draw_tasks, num_tasks=1_000)),

@@ -15,8 +15,7 @@ import optax
 import jax_meta
 from jax_meta import Task
 
-POINTS = ((1.0, 1.5), (-1.0, -1.3))
-"""The point (x, y) of each task: its optimal weights are b = y - sin(w x)."""
+POINTS = ((1.0, 1.5), (-1.0, -1.3))  # the point (x, y) of each task: its optimal weights are b = y - sin(w x)
 START = (-0.9, 1.2)
 CLOSEST = (np.pi / 2, 0.1)
 """Halfway between the curves where they are nearest, at w = π/2: b is 0.5 on one, -0.3 on the other."""

@@ -23,8 +23,7 @@ MODEL = jax_meta.models.MLP()
 LOSS_FN = jax_meta.regression(MODEL.apply)
 SHORT_FIT, LONG_FIT = 32, 99
 TABLE_STEPS = (0, 1, 5, 10, 32)
-NETWORKS_IN_CACHE = 25
-"""Networks to evaluate at once: 25 fit a core's cache, and take two thirds of the time of 5,000."""
+NETWORKS_IN_CACHE = 25  # networks to evaluate at once: 25 fit a core's cache, and take two thirds of the time of 5,000
 
 
 class Method(NamedTuple):

@@ -21,7 +21,7 @@ NOTEBOOK = {
 PAPER_TABLE_2 = ("", 0.67, 0.38, 0.35, "")
 """MAML on 5 points at TABLE_STEPS: Finn et al., arXiv:1703.03400, Table 2 (of its appendix)."""
 
-COMPARED = (
+COMPARED = (  # pairs (first, second) whose difference in error, first minus second, is tested over seeds
     ("reptile", "maml"),
     ("fomaml", "maml"),
     ("reptile", "fomaml"),
@@ -29,7 +29,6 @@ COMPARED = (
     ("fomaml-published", "fomaml"),
     ("reptile", "maml-published"),
 )
-"""Pairs (first, second) whose difference in error, first minus second, is tested over seeds."""
 SECONDS = {phase: f"{{seconds[{phase}]:.2f}}" for phase in ("compile", "train", "evaluate")}
 
 

@@ -22,10 +22,8 @@ MODEL = jax_meta.models.MLP()
 LOSS_FN = jax_meta.regression(MODEL.apply)
 TEST_KEY = 1
 LAST_STEP = 10
-TASKS_AT_ONCE = 8
-"""Test tasks evaluated at once for each network: it bounds the memory of a large grid."""
-COMPARED_STEPS = 10
-"""Meta-steps whose losses are compared: rounding grows with every further one."""
+TASKS_AT_ONCE = 8  # test tasks evaluated at once for each network: it bounds the memory of a large grid
+COMPARED_STEPS = 10  # meta-steps whose losses are compared: rounding grows with every further one
 TOLERANCE = 1e-3
 
 
