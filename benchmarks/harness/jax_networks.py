@@ -21,16 +21,20 @@ from jax_meta.devices import replicate
 Learning = tuple[jax_meta.MetaLearner, optax.GradientTransformation]
 
 
-class NaiveMLP(nn.Module):
-    """`jax_meta.models.MLP` from Flax's own layers, with its parameters."""
+class Naive(nn.Module):
+    """Our network for a workload from Flax's own layers, with its parameters."""
 
-    width: int
+    workload: Workload
 
     @nn.compact
     def __call__(self, inputs):
-        for _ in range(2):
-            inputs = nn.relu(nn.Dense(self.width)(inputs))
-        return nn.Dense(1)(inputs)
+        if self.workload.model == "mlp":
+            for _ in range(2):
+                inputs = nn.relu(nn.Dense(self.workload.width)(inputs))
+            return nn.Dense(1)(inputs)
+        for _ in range(4):
+            inputs = ConvBlock(self.workload.width)(inputs)
+        return nn.Dense(self.workload.ways)(inputs.reshape(len(inputs), -1))
 
 
 class ConvBlock(nn.Module):
@@ -43,19 +47,6 @@ class ConvBlock(nn.Module):
         return nn.max_pool(nn.relu(images), (2, 2), (2, 2))
 
 
-class NaiveConv4(nn.Module):
-    """`jax_meta.models.Conv4` from Flax's own layers, with its parameters."""
-
-    ways: int
-    filters: int
-
-    @nn.compact
-    def __call__(self, images):
-        for _ in range(4):
-            images = ConvBlock(self.filters)(images)
-        return nn.Dense(self.ways)(images.reshape(len(images), -1))
-
-
 def model(workload: Workload) -> nn.Module:
     if workload.model == "mlp":
         return jax_meta.models.MLP((workload.width,) * 2)
@@ -65,7 +56,7 @@ def model(workload: Workload) -> nn.Module:
 def initial_weights(workload: Workload) -> Weights:
     """The weights that all start from, float32."""
     inputs = jnp.zeros((1, 1) if workload.model == "mlp" else (1, workload.size, workload.size, 1))
-    return flat(optax.tree.cast(model(workload).init(jax.random.key(0), inputs), jnp.float32))
+    return flat(optax.tree.cast(jax.jit(model(workload).init)(jax.random.key(0), inputs), jnp.float32))
 
 
 def flat(params: Any) -> Weights:
@@ -121,15 +112,11 @@ def naive_meta_gradient(workload: Workload) -> Callable[..., Any]:
 
 def naive_value_and_gradient(workload: Workload) -> Callable[..., Any]:
     """`(params, tasks) -> (mean query loss, meta-gradient)`: a scan over inner steps, a vmap over tasks."""
-    network: nn.Module = NaiveMLP(workload.width)
-    measure: Callable[..., jax.Array] = optax.squared_error
-    if workload.model == "conv4":
-        network = NaiveConv4(workload.ways, workload.width)
-        measure = optax.softmax_cross_entropy_with_integer_labels
+    measures = {"mlp": optax.squared_error, "conv4": optax.softmax_cross_entropy_with_integer_labels}
 
     def loss(params, inputs, targets):
-        outputs, _ = network.apply(params, inputs, mutable=["batch_stats"])
-        return measure(outputs, targets).mean()
+        outputs, _ = Naive(workload).apply(params, inputs, mutable=["batch_stats"])
+        return measures[workload.model](outputs, targets).mean()
 
     def adapt(params, support):
         def inner_step(params, _):

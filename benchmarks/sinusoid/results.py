@@ -80,7 +80,7 @@ def table(told: dict) -> str:
     protocol, methods = Protocol(**told["protocol"]), told["methods"]
     parts = [f"# Sines, protocol `{protocol.name}`\n", *cut(protocol)]
     for shots in protocol.test_shots:
-        rows = [error_row(method["label"], method["errors_by_shots"][str(shots)]) for method in methods.values()]
+        rows = [[method["label"], *error_cells(method["errors_by_shots"][str(shots)])] for method in methods.values()]
         parts += [
             f"Mean squared test error on {shots} points after so many steps of SGD: mean ± 95% interval over "
             f"{protocol.test_tasks:,} tasks (standard deviation over seeds)\n",
@@ -107,10 +107,10 @@ def cut(protocol: Protocol) -> list[str]:
     ]
 
 
-def error_row(label: str, told: dict) -> list[str]:
-    columns = [told[name] for name in ("mean", "half_width_over_tasks", "standard_deviation_over_seeds")]
-    cells = [[column[step] for column in columns] for step in TABLE_STEPS]
-    return [label, *(f"{mean:.2f} ± {half_width:.2f} ({spread:.2f})" for mean, half_width, spread in cells)]
+def error_cells(told: dict) -> list[str]:
+    columns = zip(told["mean"], told["half_width_over_tasks"], told["standard_deviation_over_seeds"], strict=True)
+    cells = [f"{mean:.2f} ± {half_width:.2f} ({spread:.2f})" for mean, half_width, spread in columns]
+    return [cells[step] for step in TABLE_STEPS]
 
 
 def published_rows(protocol: Protocol, shots: int) -> list[Sequence[str]]:

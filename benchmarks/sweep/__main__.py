@@ -9,9 +9,7 @@ into one call. Both rates are traced, so the same program trains any of them. Ev
 in one call against one after the other. It writes results.json, table.md and sweep.png.
 """
 
-from functools import partial
-
-from benchmarks.harness.command import COUNT, make_parser, parse, positive_number, running
+from benchmarks.harness.command import COUNT, NUMBERS, make_parser, parse, running
 from benchmarks.harness.results import write_results
 from benchmarks.sweep.networks import compare_throughput, make_grid, run
 from benchmarks.sweep.results import META_STEPS, describe_grid, draw, table
@@ -25,10 +23,9 @@ STEP_SIZES = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2]
 def main(arguments: list[str] | None = None) -> None:
     parser = make_parser("sweep", __doc__, repeats=5)
     add = parser.add_argument
-    add_rates = partial(add, type=positive_number, nargs="+", metavar="RATE")
     add("--seeds", default=8, help="networks of each setting, 2 or more; the band is over them", **COUNT)
-    add_rates("--step-sizes", default=STEP_SIZES, help="of the inner SGD")
-    add_rates("--outer-learning-rates", default=[1e-3], help="of the outer Adam")
+    add("--step-sizes", default=STEP_SIZES, help="of the inner SGD", **NUMBERS)
+    add("--outer-learning-rates", default=[1e-3], help="of the outer Adam", **NUMBERS)
     add("--steps", default=META_STEPS, help=f"meta-steps, of {NUM_TASKS} tasks each", **COUNT)
     add("--timed-steps", default=500, help="meta-steps in a turn of the timing", **COUNT)
     options = parse(parser, arguments)
