@@ -87,12 +87,7 @@ def make_matrix_products() -> dict[int, Run]:
 
 
 def model_flop(workload: Workload) -> float:
-    """Multiplications and additions of the convolutions of one meta-step, as the definition counts them.
-
-    A block needs its outputs and the gradients of images and kernel, 3 products, for each query; the first needs no
-    gradient of the images. A second-order inner step has those 3, and for each of them the 2 of its transposes: 9.
-    For the first block these are 2, and 4.
-    """
+    """Multiplications and additions of the convolutions of one meta-step, as `scaling.paper.flop_per_task` counts."""
     sizes, filters = [workload.size // 2**block for block in range(4)], workload.width
     first, *rest = (2 * 9 * filters * (filters if block else 1) * size**2 for block, size in enumerate(sizes))
     classes = workload.num_tasks * workload.ways

@@ -38,10 +38,7 @@ def published(protocol: Protocol, algorithm: str, kind: str) -> str:
 
 
 def table(told: dict) -> str:
-    """table.md: what was trained beside what the protocol and the papers have, and a row for some of the inner steps.
-
-    The published figures are beside the step that their papers report; a run that was cut says so, above and there.
-    """
+    """Published figures stand beside the step that their papers report; a run that was cut says so, above and there."""
     protocol, algorithm = Protocol(**told["protocol"]), told["algorithm"]
     label = f"{algorithm}, {protocol.name}" + (f", {protocol.model}" if protocol.model != "conv4" else "")
     rows = []

@@ -107,10 +107,7 @@ def prepare(scans: dict[str, list[int]], seconds: float, tell: Tell) -> dict[Set
 
 
 def nested_learners(workload: Workload) -> dict[str, Learning]:
-    """Learner and outer optimizer of each program, by the part that it adds to the one before.
-
-    The first two have the sum of the support set among their metrics, so that it is drawn.
-    """
+    """By the part that each program adds to the one before; the first two sum the support set, so that it is drawn."""
     loss_fn, (maml, adam) = our_loss(workload), our_learning(workload)
 
     def draw(params, task, key):

@@ -83,9 +83,8 @@ def receive(worker: Worker) -> Answer:
         raise WorkerError(f"failed: no answer in {worker.timeout:g} s")
     line = worker.process.stdout.readline()
     if not line:
-        code, told = worker.process.wait(), worker.log.read_text(errors="replace")
-        last_words = told.strip().split("\n")[-1][:300]
-        raise WorkerError(f"failed: exit code {code}. {last_words}")
+        code, lines = worker.process.wait(), worker.log.read_text(errors="replace").strip().split("\n")
+        raise WorkerError(f"failed: exit code {code}. {lines[-1][:300]}")
     answer = json.loads(line)
     if "missing" in answer:
         raise WorkerError(f"not installed: pip install {worker.install} ({answer['missing']})")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,6 +20,12 @@ Record = dict[str, Any]
 
 def silent(doing: str) -> None:
     """Tells nobody what is going on."""
+
+
+class Turns(NamedTuple):
+    repeats: int  # rounds in which all have their turn
+    seconds: float  # about how long a turn lasts
+    tell: Tell = silent  # is called with what is going on
 
 
 def take_turns(turns: Mapping[Any, Run], repeats: int, tell: Tell = silent) -> dict[Any, list[Any]]:
@@ -51,9 +57,8 @@ def median_seconds(runs: Mapping[Any, Run], repeats: int, tell: Tell = silent) -
 
 def microseconds_a_step(seconds: Sequence[float], steps: int) -> Record:
     """The median and the quartiles of turns of so many steps."""
-    each = np.array(seconds) / steps * 1e6
-    median, quartiles = float(np.median(each)), np.quantile(each, (0.25, 0.75)).tolist()
-    return {"microseconds": rounded(median, 4), "quartiles": rounded(quartiles, 4)}
+    low, median, high = (np.quantile(seconds, (0.25, 0.5, 0.75)) / steps * 1e6).tolist()
+    return {"microseconds": rounded(median, 4), "quartiles": rounded([low, high], 4)}
 
 
 def median_ratio(samples: Sequence[float], others: Sequence[float]) -> float:

@@ -105,10 +105,8 @@ def tasks_to_torch(tasks: Tasks, device: str) -> Tasks:
 
 
 def one_by_one(tasks: Tasks) -> Iterator[Tasks]:
-    return (
-        ((support_inputs, support_targets), (query_inputs, query_targets))
-        for support_inputs, support_targets, query_inputs, query_targets in zip(*tasks[0], *tasks[1], strict=True)
-    )
+    support, query = (zip(*batch, strict=True) for batch in tasks)
+    return zip(support, query, strict=True)
 
 
 def value_and_gradient(workload: Workload) -> Gradient:

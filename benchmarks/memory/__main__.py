@@ -17,7 +17,6 @@ import argparse
 import os
 import tempfile
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +26,7 @@ import numpy as np
 from benchmarks.harness.command import COUNT, COUNTS, make_parser, parse, positive, running
 from benchmarks.harness.jax_networks import initial_weights
 from benchmarks.harness.processes import Machine
+from benchmarks.harness.rounds import Turns
 from benchmarks.harness.workloads import Workload, conv4, save_problem, task_source
 from benchmarks.memory.measure import TOLERANCE, VARIANTS, Variants, measure, measure_compiled, of_kind, perceptron
 from benchmarks.memory.results import Findings, write
@@ -68,11 +68,11 @@ def run(plan: Plan, variants: Variants, machine: Machine, options: argparse.Name
     kept = f"what was finished is kept in {options.output}"
     with running(options, kept=kept) as begin, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        each = partial(measure, machine=machine, folder=folder, repeats=plan.repeats, seconds=plan.seconds)
+        turns = Turns(plan.repeats, plan.seconds)
         for steps in plan.inner_steps:
             with begin(f"{steps} inner steps", len(variants) * (1 + plan.repeats)) as tell:
-                problem = images(plan.workload._replace(inner_steps=steps), folder)
-                findings.by_steps[steps] = each(variants, problem, TOLERANCE * steps, tell)
+                problem, told = images(plan.workload._replace(inner_steps=steps), folder), turns._replace(tell=tell)
+                findings.by_steps[steps] = measure(variants, problem, machine, folder, told, TOLERANCE * steps)
             write(options, settings, findings, variants)
         apart = folder / "sizes"  # so that nothing is found in the compilation cache
         apart.mkdir()
@@ -83,7 +83,9 @@ def run(plan: Plan, variants: Variants, machine: Machine, options: argparse.Name
                 findings.sizes[variant] = [size | record for size, record in sizes]
         chosen = perceptron(ours)
         with begin("MLP", len(chosen) * (1 + plan.repeats)) as tell:
-            findings.perceptron.update(each(chosen, dict(plan.perceptron), TOLERANCE, tell))
+            findings.perceptron.update(
+                measure(chosen, dict(plan.perceptron), machine, folder, turns._replace(tell=tell))
+            )
         write(options, settings, findings, variants)
 
 

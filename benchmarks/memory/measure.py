@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.harness.processes import Machine, Worker, WorkerError, ask, receive, start
-from benchmarks.harness.rounds import Record, Tell, measure_each, reporting, silent
+from benchmarks.harness.rounds import Record, Tell, Turns, measure_each, reporting, silent
 from benchmarks.memory.program import Gradient
 from benchmarks.peers.peer import PEERS, Entry
 
@@ -66,16 +66,8 @@ def perceptron(variants: Variants) -> dict[str, Variant]:
 
 
 def measure(
-    variants: Variants,
-    arguments: dict,
-    tolerance: float = TOLERANCE,
-    tell: Tell = silent,
-    *,
-    machine: Machine,
-    folder: Path,
-    repeats: int,
-    seconds: float,
-) -> dict:
+    variants: Variants, arguments: dict, machine: Machine, folder: Path, turns: Turns, tolerance: float = TOLERANCE
+) -> dict[str, Record]:
     """What came of each: its `status`, and its numbers if that is "measured"; a failure ends that variant alone.
 
     First each has the machine for itself, and runs once; its meta-gradient must agree with that of the first. What was
@@ -102,9 +94,10 @@ def measure(
             gradient = {path: array.astype(float) for path, array in file.items()}
         check(gradient, reference or gradient, tolerance, record)
         reference = reference or gradient
-        return partial(take_turn, worker, record, seconds)
+        return partial(take_turn, worker, record, turns.seconds)
 
-    return {name: summarise(record) for name, record in measure_each(variants, prepare, repeats, tell).items()}
+    records = measure_each(variants, prepare, turns.repeats, turns.tell)
+    return {name: summarise(record) for name, record in records.items()}
 
 
 def start_variant(name: str, variant: Variant, machine: Machine, folder: Path, stack: ExitStack) -> Worker:

@@ -62,6 +62,10 @@ def row(told: dict) -> Row:
     return 25, f"peak MiB of {steps} inner steps: {'; '.join(shown)}"
 
 
+def mark(by_steps: BySteps, variants: Variants) -> Record | None:
+    return leanest(by_steps, PEER_STEPS, variants.keys() - of_kind(variants, "ours").keys())
+
+
 def leanest(by_steps: BySteps, steps: int, names: Iterable[str]) -> Record | None:
     """Which of these needs the least resident memory where nothing is compiled; None where none was measured."""
     records = {name: record for name, record in by_steps.get(steps, {}).items() if record["status"] == "measured"}
@@ -70,10 +74,6 @@ def leanest(by_steps: BySteps, steps: int, names: Iterable[str]) -> Record | Non
         return None
     best = min(known, key=lambda name: known[name])
     return {"variant": best, "inner_steps": steps, "peak_mib": rounded(known[best])}
-
-
-def mark(by_steps: BySteps, variants: Variants) -> Record | None:
-    return leanest(by_steps, PEER_STEPS, variants.keys() - of_kind(variants, "ours").keys())
 
 
 def times_of_default(records: dict, name: str) -> float | None:

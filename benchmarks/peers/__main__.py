@@ -20,6 +20,7 @@ import jax
 from benchmarks.harness.command import COUNT, make_parser, parse, positive_number, running
 from benchmarks.harness.jax_networks import initial_weights
 from benchmarks.harness.processes import Machine
+from benchmarks.harness.rounds import Turns
 from benchmarks.harness.workloads import WORKLOADS
 from benchmarks.peers.measure import measure
 from benchmarks.peers.peer import PEERS
@@ -45,13 +46,12 @@ def main(arguments: list[str] | None = None) -> None:
         os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the parent, which measures nothing, leaves the GPU free
     peers = {name: entry for name, entry in PEERS.items() if name in options.peers}
     machine = Machine(options.device, options.threads, options.timeout)
-    turns = {"repeats": options.repeats, "seconds": options.seconds}
     records: dict[str, dict] = {}
     with running(options, records) as begin:
         for name in options.workloads:
             with begin(name, len(peers) * (1 + options.repeats)) as tell:
-                workload = WORKLOADS[name]
-                records[name] = measure(workload, initial_weights(workload), peers, machine, tell=tell, **turns)
+                workload, turns = WORKLOADS[name], Turns(options.repeats, options.seconds, tell)
+                records[name] = measure(workload, initial_weights(workload), peers, machine, turns)
                 write(options, records, peers)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.harness.processes import Machine, Worker, WorkerError, ask, receive, start
 from benchmarks.harness.results import rounded
-from benchmarks.harness.rounds import Record, Tell, measure_each, median_ratio, silent
+from benchmarks.harness.rounds import Record, Turns, measure_each, median_ratio
 from benchmarks.harness.workloads import Weights, Workload, save_problem, task_source
 from benchmarks.peers.peer import Entry
 
@@ -27,16 +27,7 @@ elsewhere. In float64, in the tests, all agree to 1e-9. Without the second deriv
 """
 
 
-def measure(
-    workload: Workload,
-    weights: Weights,
-    peers: dict[str, Entry],
-    machine: Machine,
-    *,
-    repeats: int,
-    seconds: float,
-    tell: Tell = silent,
-) -> dict:
+def measure(workload: Workload, weights: Weights, peers: dict[str, Entry], machine: Machine, turns: Turns) -> dict:
     """What came of each peer: its `status`, and its numbers if that is "measured"; a failure ends that peer alone."""
     tolerances = TOLERANCES[workload.model]
     expected: list[float] = []
@@ -55,12 +46,12 @@ def measure(
             record["device"] = receive(worker)["device"]
             record["startup_seconds"] = time.perf_counter() - begin
             check(worker, record, expected, tolerances)
-            calibrate(worker, record, seconds)
+            calibrate(worker, record, turns.seconds)
             expected[:] = expected or record["losses"]
             record["meta_steps_per_second"] = []
             return partial(take_turn, worker, record)
 
-        records = measure_each(peers, prepare, repeats, tell)
+        records = measure_each(peers, prepare, turns.repeats, turns.tell)
     for record in records.values():
         if record["status"] == "measured":
             record["median"] = rounded(statistics.median(record["meta_steps_per_second"]))

@@ -4,18 +4,19 @@ import os
 import pkgutil
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from benchmarks.harness.worker import Answer, Served
 from benchmarks.harness.workloads import Tasks, Workload, load_problem
 
 
 class Peer(NamedTuple):
+    """A meta-step on each of the given tasks, from the given weights, with its mean query loss after adaptation; and
+    so many meta-steps on tasks of its own drawing."""
+
     losses: Callable[[Sequence[Tasks]], list[float]]
-    """Takes a meta-step on each of the given tasks, from the given weights; returns the mean query loss after
-    adaptation at every meta-step. The later ones depend on the outer update, too."""
     run: Callable[[int], None]
-    """Takes so many meta-steps on tasks of its own drawing, and returns when they are finished."""
 
 
 class Entry(NamedTuple):
@@ -52,16 +53,12 @@ def serve(make: str, kind: str, workload: dict, problem: str, threads: int, devi
     weights, batches = load_problem(problem)
     peer = pkgutil.resolve_name(make)(known, weights, place)
 
-    def losses() -> Answer:
+    def timed(function: Callable[[Any], Any], given: Any) -> Answer:
         start = time.perf_counter()
-        return {"losses": peer.losses(batches), "seconds": time.perf_counter() - start}
+        return {"losses": function(given), "seconds": time.perf_counter() - start}
 
-    def run(steps: int) -> Answer:
-        start = time.perf_counter()
-        peer.run(steps)
-        return {"seconds": time.perf_counter() - start}
-
-    return {"device": described}, {"losses": losses, "run": run}
+    losses, run = partial(timed, peer.losses, batches), partial(timed, peer.run)
+    return {"device": described}, {"losses": losses, "run": lambda steps: run(steps)}
 
 
 def set_up(kind: str, threads: int, device: str, workload: Workload) -> str:

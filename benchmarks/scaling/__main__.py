@@ -21,7 +21,8 @@ import jax
 
 from benchmarks.harness.command import COUNT, COUNTS, NUMBER, Begin, make_parser, parse, running
 from benchmarks.harness.processes import WorkerError
-from benchmarks.scaling.measure import WORKLOADS, Load, measure_batches, measure_groups, powers_of_four, turns
+from benchmarks.harness.rounds import Turns
+from benchmarks.scaling.measure import WORKLOADS, Load, count_turns, measure_batches, measure_groups, powers_of_four
 from benchmarks.scaling.paper import NETWORKS, Machine, Work, work_of
 from benchmarks.scaling.results import on_paper, write
 
@@ -80,18 +81,19 @@ def measure_all(options: argparse.Namespace, machine: Machine, works: dict[str, 
     given = {"per_device": options.tasks_per_device, "per_step": options.tasks_per_step}
     changed = {name: value for name, value in given.items() if value}
     loads = {name: LOADS[name]._replace(**changed) for name in options.workloads}
-    rounds: dict = {"seconds": options.seconds, "repeats": options.repeats}
+    turns = Turns(options.repeats, options.seconds)
     told: dict = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for what in (what for what in ("devices", "processes") if what in options.parts):
             counts, across = getattr(options, what), what == "processes"
-            with begin(what, turns(loads, counts, options.repeats)) as tell:
-                told[what] = measure_groups(loads, counts, across_processes=across, folder=folder, tell=tell, **rounds)
+            with begin(what, count_turns(loads, counts, options.repeats)) as tell:
+                reported = turns._replace(tell=tell)
+                told[what] = measure_groups(loads, counts, folder, reported, across_processes=across)
     if "batches" in options.parts:
         most = len(options.workloads) * len(powers_of_four(options.max_tasks))
         with begin("batches", most * (options.repeats + 2)) as tell:
-            told["batches"] = measure_batches(options.workloads, options.max_tasks, tell=tell, **rounds)
+            told["batches"] = measure_batches(options.workloads, options.max_tasks, turns._replace(tell=tell))
     if "paper" in options.parts:
         told["paper"] = on_paper(machine, works, options.paper_tasks, options.paper_devices)
     return told

@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 import jax_meta
 from benchmarks.harness.jax_networks import Program, compile_fit
 from benchmarks.harness.processes import Machine, Worker, ask, at_once, free_port, receive, start
-from benchmarks.harness.rounds import Record, Tell, median_seconds, silent, take_turns
+from benchmarks.harness.rounds import Record, Turns, median_seconds, take_turns
 from benchmarks.harness.worker import Answer, Served
 from benchmarks.harness.workloads import Workload, conv4, sine
 
@@ -60,38 +60,31 @@ def cases(loads: dict[str, Load], counts: Sequence[int]) -> list[Case]:
     return list(dict.fromkeys(Case(name, load.tasks(scaling, count), count) for count, (name, load), scaling in every))
 
 
-def turns(loads: dict[str, Load], counts: Sequence[int], repeats: int) -> int:
+def count_turns(loads: dict[str, Load], counts: Sequence[int], repeats: int) -> int:
     return len(counts) + (1 + repeats) * len(cases(loads, counts))
 
 
 def measure_groups(
-    loads: dict[str, Load],
-    counts: Sequence[int],
-    *,
-    across_processes: bool,
-    seconds: float,
-    repeats: int,
-    folder: Path,
-    tell: Tell = silent,
+    loads: dict[str, Load], counts: Sequence[int], folder: Path, turns: Turns, *, across_processes: bool
 ) -> list[Record]:
     """A record of each workload, kind of scaling and number of devices, from 1 on, in one process or in one each."""
     built: dict[Case, Record] = {}
     with ExitStack() as stack:
         groups = {}
         for count in counts:
-            tell(f"{count} start{'s' * (count == 1)}")
+            turns.tell(f"{count} start{'s' * (count == 1)}")
             shape = (count, 1) if across_processes else (1, count)
             groups[count] = stack.enter_context(start_group(*shape, folder))
             for case in (case for case in cases(loads, counts) if case.devices == count):
-                tell(f"{case}: compile")
+                turns.tell(f"{case}: compile")
                 built[case] = ask_all(groups[count], "build", workload=case.workload, tasks=case.tasks)
 
         def steps_a_second(case: Case) -> float:
-            calls = max(1, round(seconds / built[case]["seconds"]))
+            calls = max(1, round(turns.seconds / built[case]["seconds"]))
             told = ask_all(groups[case.devices], "run", workload=case.workload, tasks=case.tasks, calls=calls)
             return calls * built[case]["num_steps"] / told["seconds"]
 
-        samples = take_turns({case: partial(steps_a_second, case) for case in built}, repeats, tell)
+        samples = take_turns({case: partial(steps_a_second, case) for case in built}, turns.repeats, turns.tell)
     rates = {case: statistics.median(taken) for case, taken in samples.items()}
     every = itertools.product(loads.items(), ("weak", "strong"), counts)
     return [describe(name, load, scaling, count, built, rates) for (name, load), scaling, count in every]
@@ -133,14 +126,12 @@ def describe(
     }
 
 
-def measure_batches(
-    names: Sequence[str], most_tasks: int, *, seconds: float, repeats: int, tell: Tell = silent
-) -> list[Record]:
+def measure_batches(names: Sequence[str], most_tasks: int, turns: Turns) -> list[Record]:
     """A record of each workload and number of tasks a step, 1, 4, 16, ..., on one device, until its memory is full."""
     programs: dict[Case, Program] = {}
     for name in names:
         for case in (Case(name, tasks, 1) for tasks in powers_of_four(most_tasks)):
-            tell(f"{case}: compile")
+            turns.tell(f"{case}: compile")
             try:
                 program = compile_program(name, case.tasks, None)
                 timed(program, 1)
@@ -149,9 +140,9 @@ def measure_batches(
                     raise
                 break
             programs[case] = program
-    calls = {case: max(1, round(seconds / timed(program, 1))) for case, program in programs.items()}
+    calls = {case: max(1, round(turns.seconds / timed(program, 1))) for case, program in programs.items()}
     runs = {case: partial(timed, program, calls[case]) for case, program in programs.items()}
-    taken = median_seconds(runs, repeats, tell)
+    taken = median_seconds(runs, turns.repeats, turns.tell)
     rates = {case: calls[case] * program.num_steps / taken[case] for case, program in programs.items()}
     return [
         {"workload": name, "tasks_per_step": tasks, "steps_per_second": rate, "tasks_per_second": rate * tasks}

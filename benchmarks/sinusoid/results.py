@@ -33,10 +33,7 @@ SECONDS = {phase: f"{{seconds[{phase}]:.2f}}" for phase in ("compile", "train", 
 
 
 def describe(experiment: Experiment, outcomes: dict[str, Outcome]) -> dict:
-    """The protocol, the methods finished so far and their differences, for results.json.
-
-    Every error is a mean squared error after 0, 1, 2, ... steps of fine-tuning.
-    """
+    """For results.json; every error is a mean squared error after 0, 1, 2, ... steps of fine-tuning."""
     methods = {
         name: {
             "label": method.label,

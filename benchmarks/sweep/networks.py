@@ -54,10 +54,7 @@ def initial_params(key: jax.Array) -> Any:
 def train_network(
     key: jax.Array, outer_learning_rate: jax.Array, step_size: jax.Array, *, steps: int, num_tasks: int
 ) -> tuple[Any, jax.Array]:
-    """Meta-trains one network by MAML with one inner step: its parameters, and the loss at every meta-step, `[steps]`.
-
-    The key fixes the initial parameters and the tasks; the rates are scalars, which may be traced.
-    """
+    """MAML with one inner step: the parameters, and losses `[steps]`; key and rates, which may be traced, fix it."""
     model_key, run_key = jax.random.split(key)
     learner = jax_meta.maml(LOSS_FN, optax.sgd(step_size), num_steps=1)
     outer = optax.adam(outer_learning_rate)
@@ -86,8 +83,7 @@ def run(
 ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
     """Trains and evaluates every network; `expected` says how long the training takes, which tells nothing of itself.
 
-    Returns training losses `[seeds, outer learning rates, step sizes, steps]`, mean test errors
-    `[seeds, outer learning rates, step sizes, inner steps + 1]`, and seconds of compile, train and evaluate.
+    Returns losses `[seeds, rates, step sizes, steps]`, errors as in `evaluate_grid`, and the seconds of each part.
     """
     tell("compiles")
     train, compiling = compile_ahead(over_grid(partial(train_network, steps=steps, num_tasks=num_tasks)), *grid)
@@ -102,10 +98,7 @@ def run(
 
 
 def compare_throughput(grid: Grid, *, steps: int, num_tasks: int, repeats: int, tell: Tell) -> dict:
-    """Median seconds of both, compile time apart, after a check that both give the same losses.
-
-    The runs one after the other share one compiled program, whose rates are arguments.
-    """
+    """Median seconds of both ways, compile time apart, after a check that both give the same losses."""
     train = partial(train_network, steps=steps, num_tasks=num_tasks)
     singles = list(itertools.product(*grid))
     tell("compiles all")

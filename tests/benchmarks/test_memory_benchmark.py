@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose
 import jax_meta
 from benchmarks.harness import jax_networks
 from benchmarks.harness.processes import Machine
+from benchmarks.harness.rounds import Turns
 from benchmarks.harness.workloads import conv4, load_problem
 from benchmarks.memory import __main__ as memory
 from benchmarks.memory import in_jax
@@ -31,7 +32,7 @@ def program(name, kind="other", **options):
 
 
 def run(folder, machine=MACHINE, repeats=1, seconds=10.0, **variants):
-    return measure(variants, {}, machine=machine, folder=folder, repeats=repeats, seconds=seconds)
+    return measure(variants, {}, machine, folder, Turns(repeats, seconds))
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +164,7 @@ def test_programs_in_jax_compute_the_meta_gradient(name, problem, by_definition)
 def test_pytorch_computes_the_meta_gradient_without_jax(problem, by_definition, tmp_path):
     pytest.importorskip("torch")
     alone = Variant(Entry("torch", "tests.benchmarks.memory_programs:torch_alone", "torch", "eager"), {"name": "torch"})
-    told = measure({"torch": alone}, problem, machine=MACHINE, folder=tmp_path, repeats=1, seconds=1.0)["torch"]
+    told = measure({"torch": alone}, problem, MACHINE, tmp_path, Turns(1, 1.0))["torch"]
     assert told["status"] == "measured"
     assert told["temporary_mib"] is None
     with np.load(tmp_path / "torch.npz") as file:
