@@ -40,7 +40,7 @@ class Experiment(NamedTuple):
 def make_experiment(protocol: Protocol, algorithm: str, splits: Splits, key: jax.Array) -> Experiment:
     model = make_model(protocol)
     loss_fn, measure = jax_meta.classification(model.apply), jax_meta.transduction(model.apply)
-    params = model.init(key, jnp.zeros((1, *splits.train.images.shape[2:]), jnp.float32))
+    params = jax.jit(model.init)(key, jnp.zeros((1, *splits.train.images.shape[2:]), jnp.float32))
     learners, outer = make_learners(protocol, algorithm, loss_fn), make_outer(protocol, algorithm)
     samplers = make_samplers(protocol, algorithm, splits)
     at_once = 1 if jax.default_backend() == "cpu" and protocol.model != "dense" else None

@@ -9,18 +9,17 @@ results.json and table.md.
 import importlib.util
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
 
 import jax
 import numpy as np
-import optax
 
 import jax_meta
 from benchmarks.harness.command import COUNT, make_parser, parse, running
-from benchmarks.harness.jax_networks import initial_weights, our_learner, our_sampler, tasks_at_once, to_params
+from benchmarks.harness.jax_networks import first_state, our_learning, our_sampler, tasks_at_once
 from benchmarks.harness.results import records_table, rounded, write_results
 from benchmarks.harness.rounds import Record, Tell, median_ratio, microseconds_a_step, time_turns
-from benchmarks.harness.workloads import OUTER_LEARNING_RATE, Workload, conv4, sine, task_source
+from benchmarks.harness.workloads import Workload, conv4, sine, task_source
 from benchmarks.host_data.results import COLUMNS
 from jax_meta import Task
 
@@ -45,15 +44,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def measure(network: str, workload: Workload, samplers: dict, repeats: int, steps: int, tell: Tell) -> list[Record]:
     """Rows for the table, one a sampler; the ratio is the median of the rounds' own ratios."""
-    learner, outer = our_learner(workload), optax.adam(OUTER_LEARNING_RATE)
-    state = jax_meta.init(learner, outer, to_params(initial_weights(workload)), jax.random.key(1))
-    at_once = tasks_at_once(workload, jax.default_backend())
-    options: dict = {"num_tasks": workload.num_tasks, "task_batch_size": at_once}
-
-    def run(sampler: Any) -> Any:
-        return jax_meta.fit(learner, outer, sampler, state, num_meta_steps=steps, **options)
-
-    runs = {name: lambda sampler=sampler: run(sampler) for name, sampler in samplers.items()}
+    learning, at_once = our_learning(workload), tasks_at_once(workload, jax.default_backend())
+    options: dict = {"num_meta_steps": steps, "num_tasks": workload.num_tasks, "task_batch_size": at_once}
+    state = first_state(workload, learning)
+    runs = {name: partial(jax_meta.fit, *learning, sampler, state, **options) for name, sampler in samplers.items()}
     taken = time_turns(runs, repeats, tell)  # the first round compiles
     return [
         {
@@ -69,10 +63,8 @@ def measure(network: str, workload: Workload, samplers: dict, repeats: int, step
 def make_samplers(workload: Workload) -> dict:
     """The same tasks drawn on the device, by NumPy, and by an iterable: a PyTorch DataLoader if there is one."""
     draw = task_source(workload)
-    samplers = {
-        "device": our_sampler(workload),
-        "function": jax_meta.host_tasks(lambda rng, num_tasks: Task(*draw(rng))),
-    }
+    by_function = jax_meta.host_tasks(lambda rng, num_tasks: Task(*draw(rng)))
+    samplers = {"device": our_sampler(workload), "function": by_function}
     if importlib.util.find_spec("torch"):
         return {**samplers, "DataLoader": jax_meta.host_tasks(data_loader(workload))}
     rng = np.random.default_rng(0)

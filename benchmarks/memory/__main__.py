@@ -67,8 +67,7 @@ def run(plan: Plan, variants: Variants, machine: Machine, options: argparse.Name
     settings = {"workload": plan.workload._asdict(), "perceptron": dict(plan.perceptron)}
     kept = f"what was finished is kept in {options.output}"
     with running(options, kept=kept) as begin, tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        turns = Turns(plan.repeats, plan.seconds)
+        folder, turns = Path(name), Turns(plan.repeats, plan.seconds)
         for steps in plan.inner_steps:
             with begin(f"{steps} inner steps", len(variants) * (1 + plan.repeats)) as tell:
                 problem, told = images(plan.workload._replace(inner_steps=steps), folder), turns._replace(tell=tell)
@@ -83,9 +82,8 @@ def run(plan: Plan, variants: Variants, machine: Machine, options: argparse.Name
                 findings.sizes[variant] = [size | record for size, record in sizes]
         chosen = perceptron(ours)
         with begin("MLP", len(chosen) * (1 + plan.repeats)) as tell:
-            findings.perceptron.update(
-                measure(chosen, dict(plan.perceptron), machine, folder, turns._replace(tell=tell))
-            )
+            told = turns._replace(tell=tell)
+            findings.perceptron.update(measure(chosen, dict(plan.perceptron), machine, folder, told))
         write(options, settings, findings, variants)
 
 

@@ -35,10 +35,10 @@ def test_a_row_for_each_sampler(tmp_path, monkeypatch):
     def slope(params, inputs):
         return params["params"]["Dense_2"]["bias"].sum() * inputs
 
-    def our_learner(workload):
-        return jax_meta.transfer(jax_meta.regression(slope), optax.sgd(0.1), num_steps=1)
+    def our_learning(workload):
+        return jax_meta.transfer(jax_meta.regression(slope), optax.sgd(0.1), num_steps=1), optax.sgd(0.1)
 
-    monkeypatch.setattr(host_data, "our_learner", our_learner)
+    monkeypatch.setattr(host_data, "our_learning", our_learning)
     monkeypatch.delitem(host_data.WORKLOADS, "Conv4")
     host_data.main(["--repeats", "2", "--sine-steps", "3", "--output", str(tmp_path)])
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
