@@ -12,6 +12,7 @@ from benchmarks.growth import results, trace
 from benchmarks.growth.programs import Setting
 from benchmarks.harness.jax_networks import first_state, our_learning, our_sampler
 from jax_meta.meta_step import step_keys
+from jax_meta.tasks import sinusoid
 
 SMALL = Setting(tasks=2, inner_steps=1, shots=3, width=4)
 
@@ -98,7 +99,8 @@ def test_the_nested_programs_draw_the_tasks_of_fit(histories):
     drawing, forward, *_ = (history for _, history in histories.values())
     for step in range(4):
         key, _ = step_keys(state.key, jnp.int32(step))
-        tasks = our_sampler(workload)(key, SMALL.tasks)
+        sizes = {"shots": SMALL.shots, "queries": SMALL.shots}
+        tasks = sinusoid.sample_tasks(key, SMALL.tasks, **sizes, phases=(0.0, np.pi))
         support, query = (sum(leaf.sum() for leaf in batch) / SMALL.tasks for batch in tasks)
         np.testing.assert_allclose((drawing["support"][step], drawing["loss"][step]), (support, query), rtol=1e-6)
         np.testing.assert_allclose(forward["support"][step], support, rtol=1e-6)
