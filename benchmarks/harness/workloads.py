@@ -1,19 +1,17 @@
 """What is to be done, with NumPy alone: the workloads, their tasks, and the problem on which all must agree."""
 
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-Batch = tuple[Any, Any]
-"""`(inputs, targets)`, leaves `[num_tasks, examples, ...]`."""
+Batch = tuple[Any, Any]  # `(inputs, targets)`, leaves `[num_tasks, examples, ...]`
 Tasks = tuple[Batch, Batch]
 """`(support, query)` of one meta-step; images are `[num_tasks, examples, height, width, channels]`."""
-Weights = Mapping[str, np.ndarray]
-"""The parameters of `jax_meta.models` by their path, in the order of the layers."""
+Weights = dict[str, np.ndarray]  # the parameters of `jax_meta.models` by their path, in the order of the layers
 
 OUTER_LEARNING_RATE = 1e-3
 IMAGES_OF_A_CLASS, CLASSES = 20, 200
@@ -60,7 +58,6 @@ WORKLOADS = {
 
 
 def task_source(workload: Workload) -> Callable[[np.random.Generator], Tasks]:
-    """A function that draws the tasks of one meta-step."""
     if workload.model == "mlp":
         return partial(draw_sines, workload)
     return partial(draw_episodes, workload, random_images(workload))
@@ -97,10 +94,8 @@ def draw_episodes(workload: Workload, images: np.ndarray, generator: np.random.G
 
 
 def save_problem(path: Path, weights: Weights, batches: Sequence[Tasks]) -> None:
-    """Writes initial weights, and the tasks of a few meta-steps, for processes that have NumPy alone."""
     path.write_bytes(pickle.dumps((dict(weights), list(batches))))
 
 
 def load_problem(path: str | Path) -> tuple[Weights, list[Tasks]]:
-    """Reads what `save_problem` wrote."""
     return pickle.loads(Path(path).read_bytes())

@@ -4,6 +4,7 @@ import os
 import pkgutil
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from benchmarks.harness.worker import Answer, Served
@@ -11,18 +12,14 @@ from benchmarks.harness.workloads import Tasks, Workload, load_problem
 
 
 class Peer(NamedTuple):
-    """One library at work on one workload."""
+    """A meta-step on each of the given tasks, from the given weights, with its mean query loss after adaptation; and
+    so many meta-steps on tasks of its own drawing."""
 
     losses: Callable[[Sequence[Tasks]], list[float]]
-    """Takes a meta-step on each of the given tasks, from the given weights; returns the mean query loss after
-    adaptation at every meta-step. The later ones depend on the outer update, too."""
     run: Callable[[int], None]
-    """Takes so many meta-steps on tasks of its own drawing, and returns when they are finished."""
 
 
 class Entry(NamedTuple):
-    """How a peer is found."""
-
     label: str  # for tables and figures
     make: str  # "module:function", which is called as `make(workload, weights, device)` and returns a `Peer`
     install: str  # what `pip install` has to be given
@@ -30,7 +27,6 @@ class Entry(NamedTuple):
 
 
 def entry(label: str, make: str, install: str, kind: str = "eager") -> Entry:
-    """One of this room."""
     return Entry(label, f"benchmarks.peers.{make}", install, kind)
 
 
@@ -48,7 +44,7 @@ PEERS = {
 }
 
 
-def serve(make: str, kind: str, workload: dict[str, Any], problem: str, threads: int, device: str) -> Served:
+def serve(make: str, kind: str, workload: dict, problem: str, threads: int, device: str) -> Served:
     """What a peer's process does: the losses of the given tasks, and meta-steps; each with the seconds that it took."""
     if hasattr(os, "sched_setaffinity"):  # XLA has no other option for the number of its threads
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
@@ -57,15 +53,12 @@ def serve(make: str, kind: str, workload: dict[str, Any], problem: str, threads:
     weights, batches = load_problem(problem)
     peer = pkgutil.resolve_name(make)(known, weights, place)
 
-    def timed(function: Callable[[Any], Any], argument: Any) -> Answer:
+    def timed(function: Callable[[Any], Any], given: Any) -> Answer:
         start = time.perf_counter()
-        return {"losses": function(argument), "seconds": time.perf_counter() - start}
+        return {"losses": function(given), "seconds": time.perf_counter() - start}
 
-    can_do: dict[str, Callable[..., Answer]] = {
-        "losses": lambda: timed(peer.losses, batches),
-        "run": lambda steps: timed(peer.run, steps),
-    }
-    return {"device": described}, can_do
+    losses, run = partial(timed, peer.losses, batches), partial(timed, peer.run)
+    return {"device": described}, {"losses": losses, "run": lambda steps: run(steps)}
 
 
 def set_up(kind: str, threads: int, device: str, workload: Workload) -> str:

@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose
 
 from benchmarks.harness.jax_networks import initial_weights, our_sampler
 from benchmarks.harness.processes import Machine
+from benchmarks.harness.rounds import Turns
 from benchmarks.harness.workloads import (
     WORKLOADS,
     conv4,
@@ -200,7 +201,7 @@ def entries(*names):
 
 
 def compare(*names, machine=MACHINE, **options):
-    return measure(sine(1, 1), {"a": np.ones(1)}, entries(*names), machine, repeats=2, seconds=0.01, **options)
+    return measure(sine(1, 1), {"a": np.ones(1)}, entries(*names), machine, Turns(2, 0.01, **options))
 
 
 @pytest.mark.slow
