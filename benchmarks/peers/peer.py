@@ -34,9 +34,7 @@ def entry(label: str, make: str, install: str, kind: str = "eager", adapt: str =
 PEERS = {
     "jax_meta": entry("jax_meta", "jax_peers:make", "jax-metalearn", "ours", "jax_adaptation:make"),
     "jax-scan": entry("plain JAX, one scan", "jax_peers:make_scan", "jax flax optax", "jax"),
-    "jax-loop": entry(
-        "plain JAX, host loop", "jax_peers:make_loop", "jax flax optax", "jax", "jax_adaptation:make_jitted"
-    ),
+    "jax-loop": entry("plain JAX, host loop", "jax_peers:make_loop", "jax flax", "jax", "jax_adaptation:make_jitted"),
     "torch-compile": entry("torch.func, torch.compile", "torch_peers:make_compiled", "torch", "compiled"),
     "torch-func": entry("torch.func", "torch_peers:make_functional", "torch"),
     "torch": entry("PyTorch, loop over tasks", "torch_peers:make", "torch", adapt="torch_adaptation:make"),
