@@ -110,13 +110,19 @@ def naive_meta_gradient(workload: Workload) -> Callable[..., Any]:
     return lambda params, tasks: value_and_gradient(params, tasks)[1]
 
 
-def naive_value_and_gradient(workload: Workload) -> Callable[..., Any]:
-    """`(params, tasks) -> (mean query loss, meta-gradient)`: a scan over inner steps, a vmap over tasks."""
+def naive_loss(workload: Workload) -> Callable[..., jax.Array]:
     measures = {"mlp": optax.squared_error, "conv4": optax.softmax_cross_entropy_with_integer_labels}
 
     def loss(params, inputs, targets):
         outputs, _ = Naive(workload).apply(params, inputs, mutable=["batch_stats"])
         return measures[workload.model](outputs, targets).mean()
+
+    return loss
+
+
+def naive_adapt(workload: Workload) -> Callable[..., Any]:
+    """`(params, support) -> params`."""
+    loss = naive_loss(workload)
 
     def adapt(params, support):
         def inner_step(params, _):
@@ -124,6 +130,13 @@ def naive_value_and_gradient(workload: Workload) -> Callable[..., Any]:
             return jax.tree.map(lambda leaf, slope: leaf - workload.learning_rate * slope, params, gradient), None
 
         return jax.lax.scan(inner_step, params, None, length=workload.inner_steps)[0]
+
+    return adapt
+
+
+def naive_value_and_gradient(workload: Workload) -> Callable[..., Any]:
+    """`(params, tasks) -> (mean query loss, meta-gradient)`: a scan over inner steps, a vmap over tasks."""
+    loss, adapt = naive_loss(workload), naive_adapt(workload)
 
     def task_gradient(params, task):
         if workload.second_order:

@@ -18,7 +18,7 @@ IMAGES_OF_A_CLASS, CLASSES = 20, 200
 
 
 class Workload(NamedTuple):
-    """Meta-steps of one kind: MAML with SGD in the inner loop and Adam in the outer, in float32."""
+    """Meta-steps of one kind: MAML with SGD in the inner loop and Adam in the outer; or adaptations. In float32."""
 
     name: str  # for the command line and the tables
     model: Literal["mlp", "conv4"]  # on sines, or on images
@@ -31,6 +31,7 @@ class Workload(NamedTuple):
     ways: int  # classes in a task of images
     width: int  # units of both hidden layers, or filters of each block
     size: int  # height and width of an image
+    adapts: bool = False  # whether one new task is adapted to, and nothing is meta-trained
 
 
 def sine(num_tasks: int, inner_steps: int, *, second_order: bool = True, width: int = 40) -> Workload:
@@ -47,6 +48,12 @@ def conv4(
     return Workload(name, "conv4", num_tasks, inner_steps, second_order, 0.05, 1, queries, 5, width, size)
 
 
+def adapt(workload: Workload) -> Workload:
+    """Its inner steps alone, on one task."""
+    return workload._replace(name=f"adapt-{workload.model}-{workload.inner_steps}", adapts=True)
+
+
+ADAPTATIONS = (adapt(sine(1, 1)), adapt(sine(1, 10)), adapt(conv4(1, 5)))
 WORKLOADS = {
     workload.name: workload
     for second_order in (True, False)
@@ -54,7 +61,7 @@ WORKLOADS = {
         *(sine(*numbers, second_order=second_order) for numbers in ((1, 1), (25, 1), (25, 5))),
         *(conv4(4, inner_steps, second_order=second_order) for inner_steps in (1, 5)),
     )
-}
+} | {workload.name: workload for workload in ADAPTATIONS}
 
 
 def task_source(workload: Workload) -> Callable[[np.random.Generator], Tasks]:

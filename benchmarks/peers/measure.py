@@ -30,6 +30,7 @@ elsewhere. In float64, in the tests, all agree to 1e-9. Without the second deriv
 def measure(workload: Workload, weights: Weights, peers: dict[str, Entry], machine: Machine, turns: Turns) -> dict:
     """What came of each peer: its `status`, and its numbers if that is "measured"; a failure ends that peer alone."""
     tolerances = TOLERANCES[workload.model]
+    makers = {name: entry.adapt if workload.adapts else entry.make for name, entry in peers.items()}
     expected: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         problem = Path(folder) / "problem"
@@ -39,7 +40,7 @@ def measure(workload: Workload, weights: Weights, peers: dict[str, Entry], machi
 
         def prepare(name: str, record: Record, stack: ExitStack) -> Callable[[], None]:
             entry, begin = peers[name], time.perf_counter()
-            arguments = {**order, "device": machine.device, "make": entry.make, "kind": entry.kind}
+            arguments = {**order, "device": machine.device, "make": makers[name], "kind": entry.kind}
             log = Path(folder) / f"{name}.log"
             process = start("benchmarks.peers.peer:serve", arguments, machine, log, install=entry.install)
             worker = stack.enter_context(process)
@@ -51,7 +52,7 @@ def measure(workload: Workload, weights: Weights, peers: dict[str, Entry], machi
             record["meta_steps_per_second"] = []
             return partial(take_turn, worker, record)
 
-        records = measure_each(peers, prepare, turns.repeats, turns.tell)
+        records = measure_each([name for name in peers if makers[name]], prepare, turns.repeats, turns.tell)
     for record in records.values():
         if record["status"] == "measured":
             record["median"] = rounded(statistics.median(record["meta_steps_per_second"]))

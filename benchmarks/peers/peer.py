@@ -24,22 +24,23 @@ class Entry(NamedTuple):
     make: str  # "module:function", which is called as `make(workload, weights, device)` and returns a `Peer`
     install: str  # what `pip install` has to be given
     kind: str  # "ours", "jax", "eager" PyTorch, or "compiled" PyTorch
+    adapt: str = ""  # as `make`, for adaptation to one task, where it takes part in that
 
 
-def entry(label: str, make: str, install: str, kind: str = "eager") -> Entry:
-    return Entry(label, f"benchmarks.peers.{make}", install, kind)
+def entry(label: str, make: str, install: str, kind: str = "eager", adapt: str = "") -> Entry:
+    return Entry(label, f"benchmarks.peers.{make}", install, kind, adapt and f"benchmarks.peers.{adapt}")
 
 
 PEERS = {
-    "jax_meta": entry("jax_meta", "jax_peers:make", "jax-metalearn", "ours"),
+    "jax_meta": entry("jax_meta", "jax_peers:make", "jax-metalearn", "ours", "jax_adaptation:make"),
     "jax-scan": entry("plain JAX, one scan", "jax_peers:make_scan", "jax flax optax", "jax"),
-    "jax-loop": entry("plain JAX, host loop", "jax_peers:make_loop", "jax flax optax", "jax"),
+    "jax-loop": entry("plain JAX, host loop", "jax_peers:make_loop", "jax flax", "jax", "jax_adaptation:make_jitted"),
     "torch-compile": entry("torch.func, torch.compile", "torch_peers:make_compiled", "torch", "compiled"),
     "torch-func": entry("torch.func", "torch_peers:make_functional", "torch"),
-    "torch": entry("PyTorch, loop over tasks", "torch_peers:make", "torch"),
-    "higher": entry("higher", "libraries:make_higher", "higher"),
+    "torch": entry("PyTorch, loop over tasks", "torch_peers:make", "torch", adapt="torch_adaptation:make"),
+    "higher": entry("higher", "libraries:make_higher", "higher", adapt="torch_adaptation:make_higher"),
     "learn2learn": entry("learn2learn", "libraries:make_learn2learn", "learn2learn"),
-    "torchopt": entry("TorchOpt", "libraries:make_torchopt", "torchopt"),
+    "torchopt": entry("TorchOpt", "libraries:make_torchopt", "torchopt", adapt="torch_adaptation:make_torchopt"),
     "parallel-metalearn": entry("parallel-metalearn", "libraries:make_parallel_metalearn", "parallel-metalearn"),
 }
 

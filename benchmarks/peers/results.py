@@ -72,23 +72,32 @@ def best_rival(row: dict, peers: dict[str, Entry], kinds: tuple[str, ...]) -> Re
 def tables(records: Records, peers: dict[str, Entry]) -> str:
     """Markdown: speed, then ratios, for each kind of gradient; seconds before the first turn; who took no part."""
     parts = []
-    for title, first_order in (("Second order", False), ("First order", True)):
-        chosen = {name: row for name, row in records.items() if name.endswith("-first-order") == first_order}
+    for title, unit in {"Second order": "meta-steps", "First order": "meta-steps", "Adaptation": "tasks"}.items():
+        chosen = {name: row for name, row in records.items() if group(name) == title}
         if chosen:
-            names = [name.removesuffix("-first-order") for name in chosen]
-            speeds = [[entry.label, *(cell(row[name]) for row in chosen.values())] for name, entry in peers.items()]
+            names = [name.removesuffix("-first-order").removeprefix("adapt-") for name in chosen]
+            taking_part = [name for name in peers if any(name in row for row in chosen.values())]
+            speeds = [[peers[name].label, *(cell(row.get(name)) for row in chosen.values())] for name in taking_part]
             ratios = []
             for rival, kinds in RIVALS.items():
                 best = [best_rival(row, peers, kinds) for row in chosen.values()]
                 ratios.append([rival, *(f"{one['ratio']:.3g} x" if one else "" for one in best)])
-            parts.append(markdown_table([f"{title}, meta-steps/s", *names], speeds))
+            parts.append(markdown_table([f"{title}, {unit}/s", *names], speeds))
             parts.append(markdown_table([f"{title}, jax_meta against", *names], ratios))
     labels = {name: entry.label for name, entry in peers.items()}
     return "\n".join([*parts, start_table(records, peers), *reasons(records, labels)])
 
 
-def cell(record: Record) -> str:
+def group(workload: str) -> str:
+    if workload.startswith("adapt-"):
+        return "Adaptation"
+    return "First order" if workload.endswith("-first-order") else "Second order"
+
+
+def cell(record: Record | None) -> str:
     """A median, or the first word of why there is none."""
+    if record is None:
+        return ""
     if record["status"] == "measured":
         return f"{rounded(record['median'], 3):,.12g}"
     return record["status"].split(":")[0]
@@ -98,7 +107,7 @@ def start_table(records: Records, peers: dict[str, Entry]) -> str:
     """Seconds before the first turn: the largest of all workloads."""
 
     def largest(name: str, key: str) -> str:
-        known = [row[name][key] for row in records.values() if "first_call_seconds" in row[name]]
+        known = [row[name][key] for row in records.values() if "first_call_seconds" in row.get(name, ())]
         return f"{max(known):.1f}" if known else ""
 
     keys = ("startup_seconds", "first_call_seconds")
@@ -126,7 +135,7 @@ def draw(records: Records, peers: dict[str, Entry]) -> Figure:
 def draw_panel(panel: Axes, row: dict, peers: dict[str, Entry]) -> None:
     """One workload; a peer that was not measured has a row without a point."""
     for place, (name, entry) in enumerate(peers.items()):
-        if row[name]["status"] == "measured":
+        if row.get(name, {}).get("status") == "measured":
             point = (row[name]["median"], place)
             panel.plot(*point, "o", color=COLOURS.get(entry.kind))
             panel.annotate(cell(row[name]), point, (0, 4), textcoords="offset points", fontsize=7, ha="center")
