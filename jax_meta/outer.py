@@ -226,7 +226,9 @@ def steps_on_samples(
 
     def block(state, entry):
         steps, taken = entry
-        return steps_on_tasks(learner, optimizer, over_steps(sample)(steps), state, taken, **options)
+        tasks = over_steps(sample)(steps)
+        with jax.named_scope("meta_steps"):  # apart from the drawing of tasks, in profiles
+            return steps_on_tasks(learner, optimizer, tasks, state, taken, **options)
 
     def draw(key):
         return next_tasks(without_jit(sample_tasks), state._replace(key=key), num_tasks=num_tasks)

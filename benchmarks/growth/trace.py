@@ -17,10 +17,10 @@ import jax
 from benchmarks.growth.programs import Program
 
 OPERATION = re.compile(r'^\s*(?:ROOT )?%?([\w.\-]+) = .*?metadata=\{[^}]*?op_name="([^"]*)"', re.MULTILINE)
-STEP = re.compile(r"jit\(_fit_tasks\)/while/body/(.*)")
+STEP = re.compile(r"meta_steps\)*/while/body/(.*)")
 PARTS = (
-    (re.compile(r"transpose\(jvp\(\)\)\)?/(while/body/)?closed_call"), "back through the inner steps"),
-    (re.compile(r"jvp\(\)\)?/(while/body/)?closed_call"), "inner steps"),
+    (re.compile(r"transpose\(jvp\((vmap\()?(jit\(inner_step\)|\)*/while/body)"), "back through the inner steps"),
+    (re.compile(r"jvp\((vmap\()?(jit\(inner_step\)|\)*/while/body)"), "inner steps"),
     (re.compile(r"transpose\("), "query loss, backward"),
     (re.compile(r"jvp\("), "query loss, forward"),
     (re.compile(r"closed_call/"), "mean over tasks, and Adam"),

@@ -138,8 +138,8 @@ def test_the_parts_of_a_split_add_up_to_the_whole():
     assert "| drawing the tasks | 20.0 (4%) | 10.0 (4%) |\n" in results.split_table(told)
 
 
-BODY = "jit(fit)/jit(_fit)/while/body/closed_call/"
-STEP = BODY + "jit(_fit_tasks)/while/body/"
+BODY = "jit(fit)/jit(steps_on_samples)/while/body/closed_call/"
+STEP = BODY + "meta_steps/while/body/"
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,10 @@ STEP = BODY + "jit(_fit_tasks)/while/body/"
         (STEP + "closed_call/vmap(jvp(MLP))/jit(relu)/max", "query loss, forward"),
         (STEP + "closed_call/transpose(jvp(MLP))/Dense_1/transpose", "query loss, backward"),
         (STEP + "closed_call/jvp()/while/body/closed_call/transpose(jvp(MLP))/Dense_1/dot_general", "inner steps"),
-        (STEP + "closed_call/vmap(jvp())/closed_call/jvp(MLP)/Dense_1/dot_general", "inner steps"),
+        (STEP + "closed_call/jvp(vmap(jit(inner_step)))/transpose(jvp(MLP))/Dense_1/dot_general", "inner steps"),
+        (STEP + "closed_call/vmap(jvp(jit(inner_step)))/jvp(MLP)/Dense_1/dot_general", "inner steps"),
         (STEP + "closed_call/transpose(jvp())/while/body/closed_call/mul", "back through the inner steps"),
-        (STEP + "closed_call/vmap(transpose(jvp()))/closed_call/jvp(MLP)/add_any", "back through the inner steps"),
+        (STEP + "closed_call/transpose(jvp(vmap(jit(inner_step))))/jvp(MLP)/add_any", "back through the inner steps"),
         (STEP + "closed_call/pow", "mean over tasks, and Adam"),
         (STEP + "jit(dynamic_index_in_dim)/dynamic_slice", "the scan's own"),
         ("", trace.UNNAMED),
