@@ -32,7 +32,7 @@ async function settled(page) {
 }
 
 const curve = (page, index = 0) => page.locator(`#plane .series-${index}`).getAttribute("d");
-const points = (page) => page.locator("#plane circle").count();
+const points = (page) => page.locator("#plane .dots circle").count();
 const losses = async (page) => (await page.locator("#losses td:nth-child(2)").allTextContents()).map(Number);
 const setStep = (page, step) => page.locator("#steps").fill(String(step));
 
@@ -77,7 +77,7 @@ async function checkAll() {
 
   await check("a point is dragged", async () => {
     const [count, before] = [await points(page), await curve(page)];
-    const box = await page.locator("#plane circle").first().boundingBox();
+    const box = await page.locator("#plane .dots circle").first().boundingBox();
     await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
     await page.mouse.down();
     await page.mouse.move(box.x + 20, box.y + 40, { steps: 4 });
@@ -114,7 +114,7 @@ async function checkAll() {
       await settled(page);
       assert.equal(await page.locator("#true").getAttribute("d"), truth);
       const box = await page.locator("#plane").boundingBox();
-      const lefts = await page.locator("#plane circle").evaluateAll((dots) => dots.map((dot) => Number(dot.getAttribute("cx"))));
+      const lefts = await page.locator("#plane .dots circle").evaluateAll((dots) => dots.map((dot) => Number(dot.getAttribute("cx"))));
       assert(lefts.every((left) => left >= box.width / 2));
     });
   }

@@ -20,24 +20,25 @@ NOTES = {
 """The name in the table, and how each network was prepared."""
 
 LEAD = """\
-Four networks have seen ten thousand sines, and each was prepared for the next one in another way. Here it is: a few
-points of a new sine. All four take the same steps of gradient descent on them. Move the slider, and see who learns."""
+Four networks have seen ten thousand sines, and each was prepared for the next one in a different way. Here it is: a
+few points of a new sine. All four take the same steps of gradient descent on them.
+Move the slider, and see who learns."""
 
 ABOUT = """\
 <h2>What to look for</h2>
 <ul>
 <li><b>One step.</b> From 0 to 1, MAML, first-order MAML and Reptile bend into a sine. They were prepared for that;
 they have learned what sines have in common, and the points only say which one it is.</li>
-<li><b>Many steps.</b> Transfer learning starts from the average of all sines, which is no sine. Even after 32 steps it
-goes through a few points at best, and knows nothing of what lies between them.</li>
-<li><b>One side.</b> With points on one side only, look at the other side: MAML and Reptile continue the wave where they
-have seen nothing.</li>
+<li><b>Many steps.</b> Transfer learning starts from the average of all sines, which is no sine, and 32 steps from there
+bring it hardly nearer to this one.</li>
+<li><b>One side.</b> With all points on one side, look at the other: the three that were prepared continue the wave
+where they have seen nothing. The true sine tells how well.</li>
 <li><b>Your own points.</b> Clear the plane, and teach them something that is no sine. They will still try.</li>
 </ul>
 <h2>The networks</h2>
 <dl>{entries}</dl>
-<p>Each has one input, two hidden layers of 40 with ReLU, and one output, and takes steps of SGD of size 0.01 on the mean
-squared error. They are networks of the sine benchmark, one of each kind, so this is an example and no comparison:
+<p>Each has one input, two hidden layers of 40 with ReLU, and one output, and takes steps of SGD of size 0.01 on the
+mean squared error. They are networks of the sine benchmark, one of each kind, so this is an example and no comparison:
 the benchmark has the means over fifty networks and a thousand sines.</p>
 <p>Nothing here is a recording. The gradients are taken in your browser by jax-js, and what they lead to agrees with JAX
 to four digits.

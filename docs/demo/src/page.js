@@ -49,7 +49,7 @@ function draw() {
   });
   errors.draw({ errors: shown(sine ? onSine : onPoints), step });
   table.draw({ onPoints: onPoints.map((of) => of[step]), onSine: onSine.map((of) => of[step]) });
-  find("errors-of").textContent = sine ? "Error on the whole sine" : "Error on your points";
+  find("errors-of").textContent = sine ? "Error on the whole sine" : "Error on the points";
   find("steps").value = step;
   find("steps").setAttribute("aria-valuetext", `after ${step} step${step === 1 ? "" : "s"}`);
   find("step").textContent = step;

@@ -9,7 +9,7 @@ const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDow
 /** The plane in an `<svg>`; `onPoints(points, told)` gets the new points, and what was done in words. */
 export function makePlane(svg, { xRange, yRange, count, onPoints }) {
   const clip = add(add(svg, "clipPath", { id: "inside" }), "rect");
-  const [frame, truth, curves, dots, cross] = ["frame", "truth", "curves", "dots", "cross"].map((name) =>
+  const [frame, truth, curves, halos, dots, cross] = ["frame", "truth", "curves", "halos", "dots", "cross"].map((name) =>
     add(svg, "g", { class: name, "clip-path": name === "frame" ? null : "url(#inside)" }),
   );
   const line = add(truth, "path", { id: "true" });
@@ -45,10 +45,11 @@ export function makePlane(svg, { xRange, yRange, count, onPoints }) {
     points = given;
     set(line, { d: targets ? curve(grid, targets) : "" });
     lines.forEach((node, index) => set(node, { d: outputs[index] ? curve(grid, outputs[index]) : "" }));
-    keep(dots, "circle", points.length).forEach((node, index) => {
-      const [px, py] = points[index];
-      set(node, { cx: x(px), cy: y(py), r: 5, class: index === held?.index ? "held" : "" });
-    });
+    for (const [group, r] of [[halos, REACH], [dots, 5]])
+      keep(group, "circle", points.length).forEach((node, index) => {
+        const [px, py] = points[index];
+        set(node, { cx: x(px), cy: y(py), r, class: index === held?.index ? "held" : "" });
+      });
     drawCross();
   }
 

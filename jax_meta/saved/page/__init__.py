@@ -1,1 +1,1 @@
-"""The command `python -m jax_meta page`: saved models of one input as one HTML file, in which they are taught by hand."""
+"""The command `python -m jax_meta page`: one HTML file on which saved models are taught by hand."""

@@ -14,9 +14,9 @@ from jax_meta.saved.page.html import MAX_NETWORKS, MAX_POINTS, MAX_SHOWN_STEPS, 
 from jax_meta.saved.page.networks import Network, describe_network
 
 DESCRIPTION = """\
-Writes a page on which saved models are taught by hand: click points on a plane, move a slider over the steps of gradient
-descent, and see each model's curve and its loss. The page is one HTML file. It opens in any browser, from the disk, and
-loads nothing from anywhere; the steps are taken in the browser, in float32.
+Writes a page on which saved models are taught by hand: click points on a plane, move a slider over the steps of
+gradient descent, and see each model's curve and its loss. The page is one HTML file. It opens in any browser, from the
+disk, and loads nothing from anywhere; the steps are taken in the browser, in float32.
 
 MODEL is a file written by jax_meta.save_model: a regression by an MLP from one number to one number, of any hidden
 widths and activation, adapted by SGD without momentum, or by meta_sgd. Up to six models share a page.
@@ -90,10 +90,8 @@ def page(options: argparse.Namespace) -> None:
         sines=options.sines,
     )
     write_page(options.output, content)
-    size = options.output.stat().st_size / 1000
-    print(
-        f"{options.output} holds {len(networks)} model{'s' * (len(networks) > 1)}, {size:,.0f} kB: open it in a browser."
-    )
+    models, size = f"{len(networks)} model{'s' * (len(networks) > 1)}", options.output.stat().st_size / 1000
+    print(f"{options.output} holds {models} in {size:,.0f} kB: open it in a browser.")
 
 
 def read_network(path: Path) -> Network:
