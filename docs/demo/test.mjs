@@ -1,6 +1,6 @@
 // Compares what the page's own code makes of points with what Python made of them: `node test.mjs CASES.json`.
-// CASES.json holds a list of {name, network, points, grid, expected: {steps: {loss, outputs}}}; tests/saved/test_page_numbers.py
-// writes it. Absolute or relative, no number may be off by more than 1e-4.
+// CASES.json holds a list of {name, network, points, grid, expected: {steps: {loss, outputs}}}, and is written by
+// tests/saved/test_page_in_browser.py. No number may be off by more than 1e-4, or by that part of it.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
