@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jax_meta.algorithms.anil import select_head
+from jax_meta.algorithms.parts import select_part
 from jax_meta.networks.models import MLP
 from jax_meta.saved.files import LoadedModel
 from jax_meta.saved.names import ACTIVATIONS
@@ -15,6 +15,10 @@ from jax_meta.saved.tensors import WRAPPED
 
 MAX_NUMBERS = 10**6
 """Parameters of a network that a page takes: 4 MB of them, in a text of 5.3."""
+
+
+TAUGHT = ("maml", "fomaml", "reptile", "carried_reptile", "transfer", "anil", "boil", "imaml", "meta_sgd")
+"""The learners whose adaptation the page's script knows."""
 
 
 class Network(NamedTuple):
@@ -72,6 +76,11 @@ def of(setting: Any, key: str = "") -> str:
 def step_sizes(settings: Settings, meta_params: Any, params: Any) -> Any:
     """How far each parameter moves along its gradient, in the structure of `params`."""
     learner, optimizer = settings["learner"], settings["optimizer"]
+    if learner["name"] not in TAUGHT:
+        raise ValueError(
+            f"a page takes models of {', '.join(TAUGHT)}, and this is {learner['name']}'s: use "
+            "python -m jax_meta adapt, which takes any."
+        )
     if learner["name"] == "meta_sgd":
         return meta_params.step_sizes
     if optimizer["name"] != "sgd" or optimizer.get("momentum"):
@@ -80,10 +89,10 @@ def step_sizes(settings: Settings, meta_params: Any, params: Any) -> Any:
             f"{' with momentum' if optimizer['name'] == 'sgd' else ''}: use python -m jax_meta adapt, which takes any."
         )
     rate = np.float32(optimizer["learning_rate"])
-    if learner["name"] != "anil":
+    if "is_head" not in learner:
         return jax.tree.map(lambda _: rate, params)
-    head = select_head(params, learner["is_head"])
-    return jax.tree.map(lambda part, _: np.float32(0) if part is None else rate, head, params, is_leaf=is_none)
+    moved = select_part(params, learner["is_head"], "is_head", inverse=learner["name"] == "boil")
+    return jax.tree.map(lambda part, _: np.float32(0) if part is None else rate, moved, params, is_leaf=is_none)
 
 
 def is_none(leaf: Any) -> bool:
