@@ -100,8 +100,15 @@ def test_libraries_take_the_same_meta_steps(name, module, second_order):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", [name for name, entry in PEERS.items() if entry.adapt and name != "jax_meta"])
-@pytest.mark.parametrize("workload", [adapt(sine(1, 3, width=6)), adapt(conv4(1, 2, width=2, size=16, queries=2))])
+@pytest.mark.parametrize(
+    ("name", "workload"),
+    [
+        by_speed(name, workload)
+        for name, entry in PEERS.items()
+        for workload in (adapt(sine(1, 3, width=6)), adapt(conv4(1, 2, width=2, size=16, queries=2)))
+        if entry.adapt and name != "jax_meta"
+    ],
+)
 def test_those_who_adapt_to_one_task_end_in_the_same_model(name, workload):
     pytest.importorskip(PEERS[name].install.split()[0], exc_type=ImportError)
     assert_allclose(three_losses(name, workload), reference(workload), rtol=1e-9 if "jax" in name else 1e-6)

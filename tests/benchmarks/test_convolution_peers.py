@@ -30,7 +30,7 @@ def problem():
     return model, params, tasks
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)])
 def peers(request, problem):
     """A number of inner steps, and the meta-gradient of PyTorch and of plain Flax."""
     _, params, tasks = problem

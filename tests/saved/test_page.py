@@ -68,7 +68,7 @@ def load_learner(name):
     optimizer = options.pop("optimizer")
     inner = None if optimizer is None else {"name": optimizer[0], **optimizer[1]}
     settings = {"learner": {"name": name, "num_steps": 1, **options}, "optimizer": inner}
-    return build_learner(settings, lambda params, batch, key: (jnp.zeros(()), {}))
+    return build_learner(settings, lambda params, batch, key: (jnp.zeros(()), {}), MODEL)
 
 
 def data_of(page):
