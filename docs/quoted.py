@@ -72,7 +72,7 @@ def accuracies(result: dict[str, Any]) -> dict[str, dict[int, str]]:
     """By measure, transductive or inductive: percent after so many inner steps, with the interval over tasks."""
     return {
         measure: dict(
-            enumerate(plus_minus(100 * m, 100 * h) for m, h in zip(told["mean"], told["half_width"], strict=True))
+            enumerate(plus_minus(100 * m, 100 * h, 1) for m, h in zip(told["mean"], told["half_width"], strict=True))
         )
         for measure, told in result["test_accuracy_after_inner_steps"].items()
     }
@@ -106,7 +106,7 @@ def here(results: dict[str, Any], figure: dict[str, Any]) -> str:
     result, step = results[figure["result"]], figure["step"]
     if "measure" in figure:
         told = result["test_accuracy_after_inner_steps"][figure["measure"]]
-        return f"{plus_minus(100 * told['mean'][step], 100 * told['half_width'][step])} %"
+        return f"{plus_minus(100 * told['mean'][step], 100 * told['half_width'][step], 1)} %"
     errors = result["methods"][figure["method"]]["errors_by_shots"][figure["shots"]]
     return plus_minus(errors["mean"][step], errors["half_width_over_tasks"][step])
 
