@@ -10,7 +10,7 @@ from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import quoted  # noqa: E402
+import quoted
 
 project = "jax_meta"
 author = "The authors of jax_meta"
@@ -53,7 +53,7 @@ add_module_names = False
 default_role = "name"
 nitpick_ignore_regex = [
     (r"py:.*", r"(collections|flax|jax|jaxlib|matplotlib|numpy|np|optax|pathlib|typing)(\..*)?"),
-    (r"py:.*", r"(jaxtyping|jnp|os)\..*"),
+    (r"py:.*", r"ArrayTree|(jaxtyping|jnp|os)\..*"),
 ]
 
 # The theme.

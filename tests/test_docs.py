@@ -59,7 +59,10 @@ def test_no_page_of_results_has_a_number_that_no_file_gave():
         ("MAML has 1.50 after one step", ["1.50"]),
         ("it is 0.3 ± 0.07, and 98.5%", ["0.3", "0.07", "98.5"]),
         ("| MAML | 1,200 |", ["1,200"]),
-        ("{{ post.maml[1] }} through Conv4-64, 5-way 1-shot, `x = 3`, [1703.03400](https://arxiv.org/abs/1703.03400)", []),
+        (
+            "{{ post.maml[1] }} through Conv4-64, 5-way 1-shot, `x = 3`, [1703.03400](https://arxiv.org/abs/1703.03400)",
+            [],
+        ),
         ("```bash\nrun --steps 50\n```\n\nand [there](page-2.md)", []),
     ],
 )
