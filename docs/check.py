@@ -1,7 +1,7 @@
 """What a built site promises: `python docs/check.py site` says what is wrong, and ends with 1 if anything is.
 
-A public name without an entry, anything loaded from outside, a link or an anchor that leads nowhere, a README that is too
-long or links to no page, a number in a page of results that no file gave, an executed page without an assertion.
+A public name without an entry, anything loaded from outside, a link or an anchor that leads nowhere, a README that is
+too long or links to no page, a number in a page of results that no file gave, an executed page without an assertion.
 """
 
 import importlib

@@ -2,15 +2,28 @@
 
 A meta-learner is three functions, `init`, `adapt` and `gradient`; with `adapted = adapt(params, task.support)`:
 
-| learner    | `gradient(params, task)`                                               |
-|------------|------------------------------------------------------------------------|
-| `transfer` | `grad(loss)(params, task.query)`                                       |
-| `maml`     | `grad(lambda p: loss(adapt(p, task.support), task.query))(params)`     |
-| `fomaml`   | `grad(loss)(adapted, task.query)`                                      |
-| `reptile`  | `params - adapted`                                                     |
-| `anil`     | that of `maml`, with `adapt` moving the head only                      |
-| `meta_sgd` | that of `maml`, with respect to `(params, step_sizes)`                 |
-| `imaml`    | `cg(lambda v: v + hvp(v) / strength, grad(loss)(adapted, task.query))` |
+| learner          | `gradient(params, task)`                                                      |
+|------------------|-------------------------------------------------------------------------------|
+| `transfer`       | `grad(loss)(params, task.query)`                                              |
+| `maml`           | `grad(lambda p: loss(adapt(p, task.support), task.query))(params)`            |
+| `fomaml`         | `grad(loss)(adapted, task.query)`                                             |
+| `reptile`        | `params - adapted`                                                            |
+| `anil`           | that of `maml`, with `adapt` moving the head only                             |
+| `boil`           | that of `maml`, with `adapt` moving all but the head                          |
+| `cavia`          | that of `maml`, with `adapt` moving a context only, from zero                 |
+| `proto_maml`     | that of `maml`, with `adapt` from a head of the support set's prototypes      |
+| `meta_optimizer` | that of `maml`, with respect to `params` and any parameters of the optimizer  |
+| `meta_sgd`       | the same, of a step size for each number                                      |
+| `maml_plus_plus` | the same, of a step size for each tensor and step; losses after all steps     |
+| `meta_curvature` | the same, of matrices that transform each tensor's gradient                   |
+| `kfo`            | the same, of matrices that adapt themselves                                   |
+| `lstm_optimizer` | the same, of an LSTM that makes the steps; the sum of losses along the way    |
+| `protonet`       | `grad(lambda p: loss(with_head(p, prototypes(p, support)), task.query))(p)`   |
+| `r2d2`           | the same, with the head that ridge regression gives                           |
+| `imaml`          | `cg(lambda v: v + hvp(v) / strength, grad(loss)(adapted, task.query))`        |
+| `leap`           | that of the length of the way from `params` to `adapted` on the loss surface  |
+| `warpgrad`       | of warp layers: that of the loss one step from each point of the way          |
+| `es_maml`        | that of `maml`, estimated from values of the loss at random points            |
 """
 
 from importlib.metadata import version
@@ -18,11 +31,24 @@ from pathlib import Path
 
 from jax_meta import datasets, tasks
 from jax_meta.algorithms.anil import anil
+from jax_meta.algorithms.boil import boil
+from jax_meta.algorithms.cavia import cavia
+from jax_meta.algorithms.es_maml import es_maml
 from jax_meta.algorithms.imaml import imaml
+from jax_meta.algorithms.kfo import KFOParams, kfo
+from jax_meta.algorithms.leap import leap
+from jax_meta.algorithms.lstm_optimizer import LSTMOptimizerParams, lstm_optimizer
 from jax_meta.algorithms.maml import fomaml, maml
+from jax_meta.algorithms.maml_plus_plus import MAMLPlusPlusParams, maml_plus_plus, multi_step_weights
+from jax_meta.algorithms.meta_curvature import MetaCurvatureParams, meta_curvature
+from jax_meta.algorithms.meta_optimizer import OptimizerParams, meta_optimizer
 from jax_meta.algorithms.meta_sgd import MetaSGDParams, meta_sgd
+from jax_meta.algorithms.proto_maml import proto_maml
+from jax_meta.algorithms.protonet import protonet
+from jax_meta.algorithms.r2d2 import R2D2Params, r2d2
 from jax_meta.algorithms.reptile import ReptileParams, carried_reptile, carry_state, interpolate, reptile
 from jax_meta.algorithms.transfer import transfer
+from jax_meta.algorithms.warpgrad import warpgrad
 from jax_meta.base import AdaptFn, GradientFn, LossFn, LossGradient, MetaLearner, Sampler, Task, TrainState
 from jax_meta.checks import check_finite
 from jax_meta.evaluation import Estimate, estimate, evaluate, learning_curves, transduction
@@ -49,12 +75,18 @@ __all__ = [
     "Estimate",
     "GradientFn",
     "HostTasks",
+    "KFOParams",
+    "LSTMOptimizerParams",
     "LoadedModel",
     "LossFn",
     "LossGradient",
+    "MAMLPlusPlusParams",
+    "MetaCurvatureParams",
     "MetaLearner",
     "MetaSGDParams",
+    "OptimizerParams",
     "OutOfTasksError",
+    "R2D2Params",
     "ReptileParams",
     "Sampler",
     "Task",
@@ -62,13 +94,16 @@ __all__ = [
     "adapt",
     "anil",
     "balanced",
+    "boil",
     "cache_compilation",
     "carried_reptile",
     "carry_state",
+    "cavia",
     "check_finite",
     "classification",
     "convolution",
     "datasets",
+    "es_maml",
     "estimate",
     "evaluate",
     "fit",
@@ -78,15 +113,25 @@ __all__ = [
     "imaml",
     "init",
     "interpolate",
+    "kfo",
     "layers",
+    "leap",
     "learning_curves",
     "load_model",
     "load_state",
+    "lstm_optimizer",
     "maml",
+    "maml_plus_plus",
+    "meta_curvature",
     "meta_gradient",
+    "meta_optimizer",
     "meta_sgd",
     "models",
+    "multi_step_weights",
     "next_tasks",
+    "proto_maml",
+    "protonet",
+    "r2d2",
     "read_records",
     "regression",
     "reptile",
@@ -97,6 +142,7 @@ __all__ = [
     "train_step",
     "transduction",
     "transfer",
+    "warpgrad",
 ]
 
 

@@ -7,13 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_meta.base import Batch, LossFn, Metrics, Params, PyTree, Task
+from jax_meta.base import Batch, Metrics, Params, PyTree, Task
 
 
 def check_count(count: int, name: str, *, least: int) -> None:
     """Raises ValueError unless a number of the given name is an integer of `least` or more."""
     if not is_integer(count) or count < least:
         raise ValueError(f"{name} must be an integer of {least} or more, got {count!r}.")
+
+
+def check_positive(value: Any, name: str) -> None:
+    """Raises ValueError unless a number of the given name is above 0; a traced number cannot be checked."""
+    if not isinstance(value, jax.core.Tracer) and not value > 0:
+        raise ValueError(f"{name} must be above 0, got {value!r}.")
 
 
 def is_integer(value: Any) -> bool:
@@ -24,6 +30,23 @@ def is_integer(value: Any) -> bool:
 def check_num_steps(num_steps: int, name: str = "num_steps") -> None:
     """Raises ValueError unless a number of steps, of the given name, is an integer of 0 or more."""
     check_count(num_steps, name, least=0)
+
+
+def check_first_order(first_order: bool, num_steps: int) -> None:
+    """Raises ValueError for a first-order approximation of no inner steps: there is no derivative to leave out."""
+    if first_order and num_steps == 0:
+        raise ValueError(
+            "first_order has no meaning without inner steps: leave it out, or take num_steps of 1 or more."
+        )
+
+
+def check_weights(weights: Any, num_steps: int) -> None:
+    """Raises ValueError unless weights are None or one for each of 1 inner step or more."""
+    if weights is not None and (num_steps == 0 or np.shape(weights) != (num_steps,)):
+        raise ValueError(
+            f"weights must be one for the query loss after each of the {num_steps} inner steps, [num_steps], got shape "
+            f"{np.shape(weights)}: give that many, and take at least one step."
+        )
 
 
 def check_batch_size(batch_size: int | None, examples: int) -> None:
@@ -126,60 +149,8 @@ def check_reads_examples(apply: Callable[..., Any], params: Params, inputs: Any)
         )
 
 
-def check_labels(logits: jax.Array, labels: jax.Array, ignore_label: int | None = None) -> None:
-    """Raises ValueError unless logits are `[examples, ways]` and labels integers `[examples]`, in range if at hand."""
-    if logits.shape[:-1] != labels.shape or not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(
-            f"classification needs logits [examples, ways] and integer labels [examples], got {describe(logits)} and "
-            f"{describe(labels)}: squeeze the labels, or turn one-hot labels into integers with argmax."
-        )
-    check_label_range(labels, logits.shape[-1], ignore_label)
-
-
-def check_label_range(labels: jax.Array, ways: int, ignore_label: int | None = None) -> None:
-    """Raises ValueError for labels that are not from 0 to `ways - 1`; does nothing where JAX traces the labels."""
-    if not is_at_hand(labels):
-        return
-    values = np.asarray(labels)
-    values = values if ignore_label is None else values[values != ignore_label]
-    if values.size and not (values.min() >= 0 and values.max() < ways):
-        raise ValueError(
-            f"a model of {ways} outputs needs labels from 0 to {ways - 1}, got labels from {values.min()} to "
-            f"{values.max()}: number the classes of a task from 0, or give the model an output for each. Labels of "
-            "examples that should not count are named by jax_meta.classification(apply, ignore_label=-1)."
-        )
-
-
-def check_labels_at_hand(loss_fn: LossFn, params: Params, batches: Batch, key: jax.Array) -> None:
-    """Raises what `loss_fn` raises of labels that are at hand, though what follows is compiled: nothing is computed.
-
-    Args:
-        loss_fn: `(params, batch, key) -> (loss, metrics)`; its shapes are worked out for all examples as one batch.
-        params: what it is called with, as arrays or tracers.
-        batches: pairs `(inputs, labels)`, labels `[..., examples]` and inputs `[..., examples, ...]`. Other pytrees,
-            targets that are not integers, and labels that JAX traces pass.
-        key: as for `loss_fn`.
-    """
-    if not isinstance(batches, tuple) or len(batches) != 2 or not is_at_hand(batches[1]):
-        return
-    inputs, labels = batches[0], np.asarray(batches[1])
-    if not np.issubdtype(labels.dtype, np.integer):
-        return
-
-    def as_one_batch(leaf):
-        return jax.ShapeDtypeStruct((labels.size, *leaf.shape[labels.ndim :]), leaf.dtype)
-
-    jax.eval_shape(
-        lambda params, inputs, key: loss_fn(params, (inputs, labels.reshape(-1)), key),
-        params,
-        jax.tree.map(as_one_batch, inputs),
-        key,
-    )
-
-
-def is_at_hand(leaf: jax.Array) -> bool:
-    """Whether the values of an array can be looked at: JAX does not trace it, and this process holds all of it."""
-    return not isinstance(leaf, jax.core.Tracer) and getattr(leaf, "is_fully_addressable", True)
+IN_TASKS = "NaN, and for labels that are not from 0 to one less than the model's outputs"
+"""What makes a loss of theirs NaN."""
 
 
 def check_finite(history: Metrics, *, first_step: int | jax.Array = 0) -> None:
@@ -205,8 +176,7 @@ def check_finite(history: Metrics, *, first_step: int | jax.Array = 0) -> None:
             step = int(np.min(np.asarray(first_step))) + int(np.argmax(bad.reshape(-1, bad.shape[-1]).any(axis=0)))
             raise FloatingPointError(
                 f"{name} is not finite at meta-step {step}. Lower the inner or the outer learning rate, clip gradients "
-                "with optax.clip_by_global_norm, or look in the tasks of that step for NaN and for labels that are not "
-                "from 0 to one less than the model's outputs."
+                f"with optax.clip_by_global_norm, or look in the tasks of that step for {IN_TASKS}."
             )
 
 

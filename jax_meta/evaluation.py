@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +13,9 @@ from scipy.special import stdtrit
 from jax_meta.arguments import check_key, check_learner
 from jax_meta.base import LossFn, MetaLearner, Metrics, Params, Task
 from jax_meta.checks import check_count, check_num_steps, check_tasks
+from jax_meta.label_checks import check_labels, check_labels_of_curve, has_labels, may_be_out_of_range
 from jax_meta.loss_checks import checked_loss
-from jax_meta.losses import Apply
+from jax_meta.losses import Apply, judge
 from jax_meta.mean import widen
 from jax_meta.programs.compiled import call
 
@@ -46,7 +48,7 @@ def evaluate(
         Every metric of `loss_fn`, each `[num_tasks, num_steps + 1]`; column i is after i steps.
 
     Raises:
-        ValueError, TypeError: as in `jax_meta.meta_gradient`.
+        ValueError, TypeError: as in `jax_meta.meta_gradient`, also for labels out of range that JAX does not trace.
         FloatingPointError: if a loss is NaN before the first step, which comes from NaN in the meta-parameters or the
             tasks, or from labels out of range.
 
@@ -133,8 +135,20 @@ def measure_steps(
         check_count(task_batch_size, "task_batch_size", least=1)
     check_key(key)
     check_tasks(tasks)
-    options = {"num_steps": num_steps, "task_batch_size": task_batch_size}
-    return call(curves_of_tasks, (learner, measure), (meta_params, tasks, key), **options)
+
+    def before(_, outputs):
+        if may_be_out_of_range(outputs, tasks.support, tasks.query):
+            curve = partial(curve_of_task, learner, measure, meta_params, num_steps=min(num_steps, 1))
+            check_labels_of_curve(curve, tasks, key)
+
+    return call(
+        curves_of_tasks,
+        (learner, measure),
+        (meta_params, tasks, key),
+        before=before if has_labels(tasks.support) or has_labels(tasks.query) else None,
+        num_steps=num_steps,
+        task_batch_size=task_batch_size,
+    )
 
 
 def curves_of_tasks(
@@ -149,18 +163,28 @@ def curves_of_tasks(
 ) -> Any:
     """`measure_steps`, when all is checked."""
     num_tasks = check_tasks(tasks)
-
-    def learning_curve(task, key):
-        adapt_key, measure_key = jax.random.split(key)
-
-        def observe(params):
-            return measure(params, task, measure_key)
-
-        return learner.adapt(meta_params, task.support, adapt_key, num_steps=num_steps, observe=observe)[1]
-
+    curve = partial(curve_of_task, learner, measure, meta_params, num_steps=num_steps)
     inputs = (tasks, jax.random.split(key, num_tasks))
     batch_size = None if task_batch_size == 1 else task_batch_size or num_tasks  # None: one by one, without a vmap
-    return jax.lax.map(lambda pair: learning_curve(*pair), inputs, batch_size=batch_size)
+    return jax.lax.map(lambda pair: curve(*pair), inputs, batch_size=batch_size)
+
+
+def curve_of_task(
+    learner: MetaLearner,
+    measure: Callable[[Params, Task, jax.Array], Any],
+    meta_params: Params,
+    task: Task,
+    key: jax.Array,
+    *,
+    num_steps: int,
+) -> Any:
+    """What is measured of one task, leaves `[num_steps + 1, ...]`."""
+    adapt_key, measure_key = jax.random.split(key)
+
+    def observe(params):
+        return measure(params, task, measure_key)
+
+    return learner.adapt(meta_params, task.support, adapt_key, num_steps=num_steps, observe=observe)[1]
 
 
 def check_losses(losses: jax.Array) -> None:
@@ -201,7 +225,7 @@ def transduction(apply: Apply) -> Measure:
 
     Returns:
         `(params, task, key) -> {"transductive": accuracy, "inductive": accuracy}`, each from 0 to 1, or NaN where a
-        logit is, for tasks whose support and query are `(images, labels)`.
+        logit is or a label is out of range, for tasks whose support and query are `(images, labels)`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jax_meta
@@ -218,8 +242,9 @@ def transduction(apply: Apply) -> Measure:
             return apply(params, jnp.concatenate([known, image[None]]))[-1]
 
         def accuracy(logits):
-            correct = (logits.argmax(axis=-1) == labels).astype(jnp.float32)
-            return jnp.where(jnp.isnan(logits).any(axis=-1), jnp.nan, correct).mean()
+            check_labels(logits, labels)
+            hits = judge(logits, labels)[1].astype(jnp.float32)
+            return jnp.where(jnp.isnan(logits).any(axis=-1), jnp.nan, hits).mean()
 
         return {
             "transductive": accuracy(apply(params, images)),

@@ -10,8 +10,9 @@ from jax.ad_checkpoint import checkpoint_name
 
 from jax_meta.arguments import check_key, check_optimizer, check_params
 from jax_meta.base import Batch, LossFn, Params
-from jax_meta.checks import check_batch, check_batch_size, check_labels_at_hand, check_num_steps
-from jax_meta.loss_checks import checked_loss
+from jax_meta.checks import check_batch, check_batch_size, check_num_steps
+from jax_meta.label_checks import has_labels, may_be_out_of_range
+from jax_meta.loss_checks import check_labels_at_hand, checked_loss
 from jax_meta.memory import INNER_GRADIENT, Remat, loop, mixed_mode_value_and_grad, value_and_grad
 from jax_meta.programs.compiled import call
 
@@ -120,10 +121,21 @@ def adapt(
     check_params(params)
     check_key(key)
     check_num_steps(num_steps)
-    check_labels_at_hand(checked_loss(loss_fn), params, batch, key)
-    options = {"num_steps": num_steps, "batch_size": batch_size, "remat": remat, "mixed_mode": mixed_mode}
-    behaviour, data = (loss_fn, optimizer, order, observe), (params, batch, key)
-    adapted, observations = call(adapt_from_start, behaviour, data, **options)
+
+    def before(_, outputs):
+        if num_steps and may_be_out_of_range(outputs, batch):
+            check_labels_at_hand(checked_loss(loss_fn), params, batch, key)
+
+    adapted, observations = call(
+        adapt_from_start,
+        (loss_fn, optimizer, order, observe),
+        (params, batch, key),
+        before=before if has_labels(batch) else None,
+        num_steps=num_steps,
+        batch_size=batch_size,
+        remat=remat,
+        mixed_mode=mixed_mode,
+    )
     return adapted if observe is None else (adapted, observations)
 
 
@@ -171,7 +183,7 @@ def inner_loop(
     def inner_step(carry, step_inputs):
         params, opt_state = carry
         indices, step_key = step_inputs
-        minibatch = batch if indices is None else jax.tree.map(lambda leaf: leaf[indices], batch)
+        minibatch = batch if indices is None else jax.tree.map(lambda leaf: jnp.asarray(leaf)[indices], batch)
 
         def value_fn(params):
             return loss_fn(params, minibatch, step_key)[0]
@@ -199,3 +211,12 @@ def minibatch_indices(
     num_passes = -(-num_steps * batch_size // examples)
     passes = jax.vmap(lambda key: order(key, batch))(jax.random.split(key, num_passes))
     return passes.reshape(-1)[: num_steps * batch_size].reshape(num_steps, batch_size)
+
+
+def first_order_of(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """The same optimizer, for which inner gradients are constants: MAML through it is of the first order.
+
+    It is `jax_meta.fomaml` where updates do not read the parameters. Where adaptation starts from what is computed of
+    the meta-parameters, or the optimizer has meta-parameters itself, their derivative stays.
+    """
+    return optax.chain(optax.stateless(lambda gradient, _: jax.lax.stop_gradient(gradient)), optimizer)

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from jax_meta.arguments import check_optimizer, check_params, named, same_shapes
 from jax_meta.base import Batch, LossFn, Metrics, Params
 from jax_meta.checks import check_num_steps, describe
+from jax_meta.label_checks import Labels, labelled, labels_at_hand
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,29 @@ class CheckedLoss:
             add_axes(error, batch)
             raise
         return check_returned(returned)
+
+    @cached_property
+    def with_labels(self) -> Any:
+        """The loss on labels that are known while JAX traces: compiled, so that its shapes are worked out once."""
+
+        def on_labels(params: Params, batch: Batch, key: jax.Array, *, labels: Labels) -> tuple[jax.Array, Metrics]:
+            return self(params, labelled(batch, labels), key)
+
+        return jax.jit(on_labels, static_argnames="labels")
+
+
+def check_labels_at_hand(loss_fn: CheckedLoss, params: Params, batch: Batch, key: jax.Array) -> None:
+    """Raises what a loss raises of labels that are at hand, though what follows is compiled: nothing is computed.
+
+    Args:
+        loss_fn: the loss, of which shapes alone are worked out, once for each of them and for the values of labels.
+        params: what it is called with, as arrays or tracers.
+        batch: a pair of inputs and labels. Other pytrees, targets that are not integers, and labels that JAX traces
+            pass.
+        key: as for the loss.
+    """
+    for labels in labels_at_hand(batch):
+        loss_fn.with_labels.eval_shape(params, batch, key, labels=labels)
 
 
 def checked_loss(loss_fn: Any) -> CheckedLoss:

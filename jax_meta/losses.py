@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from jax_meta.base import LossFn
-from jax_meta.checks import check_labels, check_reads_examples, check_same_shape
+from jax_meta.checks import check_reads_examples, check_same_shape
+from jax_meta.label_checks import check_labels
 
 Apply = Callable[..., Any]
 """`(params, inputs) -> outputs`."""
@@ -88,8 +89,8 @@ def judge(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     in_range = (labels >= 0) & (labels < logits.shape[-1])
     factor = jnp.where(in_range, 1, jnp.nan)  # of the gradient, too, so that no step on such a label looks like one
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    hits = jnp.where(in_range, logits.argmax(axis=-1) == labels, jnp.nan)  # XLA makes a choice of a product with a bool
-    return factor * losses, hits
+    hits = (logits.argmax(axis=-1) == labels).astype(float)
+    return factor * losses, jnp.where(in_range, hits, jnp.nan)  # XLA makes a choice of a product with a bool
 
 
 def mean_of_counted(values: jax.Array, counted: jax.Array | None, empty: float) -> jax.Array:

@@ -16,6 +16,7 @@ from jax_meta.checks import check_count, check_tasks
 from jax_meta.devices import mean_over_devices
 from jax_meta.host.blocks import next_host_tasks
 from jax_meta.host.sources import HostTasks
+from jax_meta.label_checks import labels_before
 from jax_meta.mean import Mean, mean_gradient, mean_loss, narrow
 from jax_meta.programs.compiled import call
 
@@ -49,7 +50,8 @@ def meta_gradient(
     Raises:
         ValueError: if support and query differ in structure or in the shape of an example, if the leaves disagree about
             `num_tasks`, if there are no tasks or no examples, if `task_batch_size` does not divide the tasks, if the
-            mesh has no axis "tasks", if its processes differ in their arrays, or if a metric is no scalar.
+            mesh has no axis "tasks", if its processes differ in their arrays, if a metric is no scalar, or for labels
+            out of range that JAX does not trace.
         TypeError: for arguments of another kind, such as a pair for a `Task`, and for metrics that are no numbers.
 
     Example:
@@ -64,7 +66,8 @@ def meta_gradient(
     check_learner(learner)
     check_tasks(tasks)
     check_key(key)
-    options = {"task_batch_size": task_batch_size, "mesh": mesh}
+    before = labels_before(learner, meta_params, tasks, key)
+    options: dict[str, Any] = {"before": before, "task_batch_size": task_batch_size, "mesh": mesh}
     mean = call(mean_of_tasks, (learner,), (meta_params, tasks, key), **options)
     return mean.gradient, mean.metrics
 
@@ -170,7 +173,9 @@ def train_step(
     """
     check_training(learner, optimizer, state)
     check_tasks(tasks)
-    return call(meta_step, (learner, optimizer), (state, tasks), task_batch_size=task_batch_size, mesh=mesh)
+    before = labels_before(learner, state.params, tasks, state.key)
+    options: dict[str, Any] = {"before": before, "task_batch_size": task_batch_size, "mesh": mesh}
+    return call(meta_step, (learner, optimizer), (state, tasks), **options)
 
 
 def meta_step(

@@ -14,6 +14,7 @@ from jax_meta.checks import check_count, check_finite, check_num_steps, check_ta
 from jax_meta.devices import replicate, spread
 from jax_meta.host.blocks import fit_blocks
 from jax_meta.host.sources import HostTasks, as_argument
+from jax_meta.label_checks import labels_before
 from jax_meta.meta_step import check_training, next_tasks, train_step
 from jax_meta.programs.compiled import call
 from jax_meta.sampling import in_blocks, steps_ahead, without_jit
@@ -93,8 +94,12 @@ def fit_unchecked(
     num_tasks: int = 1,
     task_batch_size: int | None = None,
     mesh: Mesh | None = None,
+    look: Callable[[Metrics], None] | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """`fit`, without a look at the metrics it returns: they may be NaN or infinite."""
+    """`fit`, without a look at the metrics it returns: they may be NaN or infinite.
+
+    `look` is shown the shapes of those that tasks of the host will give, by name, before the first step on them.
+    """
     if not isinstance(sample_tasks, HostTasks):  # which says itself that it trains one network
         check_training(learner, optimizer, state)
     check_num_steps(num_meta_steps, "num_meta_steps")
@@ -103,8 +108,17 @@ def fit_unchecked(
     if isinstance(sample_tasks, HostTasks):
 
         def take(tasks, taken, state):
+            check = labels_before(learner, state.params, tasks, state.key, lead=2)
             data, options = (spread(tasks, mesh), state, taken), {"task_batch_size": task_batch_size, "mesh": mesh}
-            return call_compiled(steps_on_tasks, (learner, optimizer), data, **options)
+
+            def before(shapes, outputs):
+                if check is not None:
+                    check(shapes, outputs)
+                if look is not None:
+                    compiled = COMPILED[steps_on_tasks]
+                    look((shapes or compiled.eval_shape(learner, optimizer, *data, **options))[1])
+
+            return call_compiled(steps_on_tasks, (learner, optimizer), data, before=before, **options)
 
         return fit_blocks(take, sample_tasks, state, num_meta_steps, num_tasks)
     return call_compiled(
@@ -153,9 +167,10 @@ def fit_tasks(
     """
     check_training(learner, optimizer, state)
     check_tasks(tasks, "num_meta_steps", "num_tasks", "examples")
+    before = labels_before(learner, state.params, tasks, state.key, lead=2)
     num_meta_steps = jax.tree.leaves(tasks)[0].shape[0]
     tasks, state = spread(tasks, mesh), replicate(state, mesh)
-    options = {"task_batch_size": task_batch_size, "mesh": mesh}
+    options: dict[str, Any] = {"before": before, "task_batch_size": task_batch_size, "mesh": mesh}
     state, history = call_compiled(steps_on_tasks, (learner, optimizer), (tasks, state), **options)
     check_finite(history, first_step=state.step - num_meta_steps)
     return state, history
@@ -177,7 +192,7 @@ def steps_on_tasks(
     mesh: Mesh | None,
 ) -> tuple[TrainState, Metrics]:
     """`fit_tasks`, but for entries that are not to be `taken`, bool `[num_meta_steps]`."""
-    step = partial(train_step, learner, optimizer, task_batch_size=task_batch_size, mesh=mesh)
+    step: Callable = partial(train_step, learner, optimizer, task_batch_size=task_batch_size, mesh=mesh)
     if taken is None:
         return jax.lax.scan(step, state, tasks)
 
@@ -211,7 +226,9 @@ def steps_on_samples(
 
     def block(state, entry):
         steps, taken = entry
-        return steps_on_tasks(learner, optimizer, over_steps(sample)(steps), state, taken, **options)
+        tasks = over_steps(sample)(steps)
+        with jax.named_scope("meta_steps"):  # apart from the drawing of tasks, in profiles
+            return steps_on_tasks(learner, optimizer, tasks, state, taken, **options)
 
     def draw(key):
         return next_tasks(without_jit(sample_tasks), state._replace(key=key), num_tasks=num_tasks)

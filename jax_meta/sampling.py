@@ -38,7 +38,13 @@ def steps_ahead(draw: Draw, key: jax.Array) -> int:
 
 
 def check_draw(draw: Draw, key: jax.Array) -> int:
-    """The most bytes that the tasks of a meta-step, or an operation on the way to them, take; raises ValueError."""
+    """The most bytes that the tasks of a meta-step, or an operation on the way to them, take; raises ValueError.
+
+    The jaxpr tells that a task depends on the key, and not that it varies with it: `0 * jax.random.normal(key)` passes.
+    To see that, two batches would have to be drawn, which costs a compilation of its own, or be compared within the
+    compiled steps, which costs each of them a pass over its tasks. It is not worth it: a batch that was drawn on the
+    host is found below by what is fixed in it, and one that is the same each time was made so on purpose.
+    """
     traced = trace(draw, key)
     # With another precision, which says nothing about the tasks, but has functions that were compiled traced anew.
     is_highest = getattr(jax.config, "jax_default_matmul_precision", None) == "highest"

@@ -1,7 +1,7 @@
 """Whether an inner optimizer can be differentiated: where a gradient is zero, too, as of a unit that is off."""
 
 import functools
-from typing import Any
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,9 @@ from jax_meta.arguments import check_params
 from jax_meta.base import Params
 from jax_meta.inner import adapt
 from jax_meta.memory import UNROLL_LIMIT
-from jax_meta.programs.multipliers import Known
-from jax_meta.programs.parts import MayChange, is_traced, shape_of, take_apart
+from jax_meta.programs.known import Known, MayChange, is_traced
+from jax_meta.programs.multipliers import of_small_size, shape_of
+from jax_meta.programs.parts import container
 
 FIRST_ORDER = "choose a learner that does not differentiate the inner loop: jax_meta.fomaml or jax_meta.reptile"
 ARITHMETIC = {"abs", "add", "add_any", "clamp", "cos", "dot_general", "exp", "max", "min", "mul", "neg"}
@@ -25,63 +26,64 @@ SMOOTH = ARITHMETIC | SELECTION | SHAPES | {"square", "sub", "tanh"}
 
 
 def check_second_derivative(optimizer: optax.GradientTransformation, params: Params, *, num_steps: int) -> None:
-    """Raises ValueError if `num_steps` of the optimizer have no finite derivative where a gradient has a zero.
+    """Raises ValueError if `num_steps` of the optimizer have no finite derivative where a gradient has zeros.
 
     A ReLU that is off gives exact zeros, and d√v/dv at 0 is infinite: plain `optax.adam` then turns MAML's gradient
-    into NaN. The optimizer is tried, for up to UNROLL_LIMIT steps, on two losses: of one the first unit of each leaf
-    has no gradient, of the other no parameter has. It is given few units a leaf unless it asks for more, while JAX
-    traces, so that a compiled meta-step does not pay for it; and not at all where it does nothing but what is SMOOTH,
-    as SGD with momentum. Numbers that only multiply, as learning
-    rates, are tried as 1, traced or not.
+    into NaN. The optimizer is tried, for up to UNROLL_LIMIT steps, on four losses: of one the first unit of each leaf
+    has no gradient; of two only the first leaf or the last has one, as where a network's head begins at zero; of the
+    last there is none, and where that alone is not finite, it is told in a warning. The optimizer is given few units a
+    leaf unless it asks for more, while JAX traces, so that a compiled meta-step does not pay for it; and it is not
+    tried at all where it does nothing but what is SMOOTH, as SGD with momentum. Numbers that only multiply, as learning
+    rates, are tried as 0.01, traced or not.
     """
     check_params(params)
     few = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct([min(size, 2) for size in leaf.shape], leaf.dtype), params)
     with jax.disable_jit(False):  # it may be set, to step through a loss
         try:
-            finite = has_finite_slopes(optimizer, few, num_steps)
+            finite = have_finite_slopes(optimizer, few, num_steps)
         except (TypeError, ValueError):  # such as an optimizer that holds an array of the parameters' shapes
             try:
-                finite = has_finite_slopes(optimizer, jax.tree.map(shape_of, params), num_steps)
+                finite = have_finite_slopes(optimizer, jax.tree.map(shape_of, params), num_steps)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"the inner optimizer's update cannot be differentiated: {FIRST_ORDER}.") from error
-    if not finite:
+    of_parts, of_all = finite[:1] if len(jax.tree.leaves(params)) == 1 else finite[:-1], finite[-1]
+    if not all(of_parts):
         raise ValueError(
-            "the inner optimizer's update has no finite derivative where the gradient of a unit, or all of one task's, "
-            "is zero, so a second-order meta-gradient would be NaN. Give it a positive eps_root, as in "
-            "optax.adam(1e-3, eps_root=1e-8), clip with optax.clip instead of by a norm, use optax.sgd, or "
-            f"{FIRST_ORDER}."
+            "the inner optimizer's update has no finite derivative where the gradient of a unit, or of a whole "
+            "parameter, is zero, so a second-order meta-gradient would be NaN. Give it a positive eps_root, as in "
+            "optax.adam(1e-3, eps_root=1e-8), clip with optax.clip or optax.clip_by_global_norm instead of by the norm "
+            f"of a part, use optax.sgd, or {FIRST_ORDER}."
+        )
+    if not of_all:
+        warnings.warn(
+            "the inner optimizer's update has no finite derivative where all of one task's support gradient is zero, "
+            "as of a task without examples that count: the meta-gradient is right but there, and there it is NaN. If "
+            f"tasks can be such, use optax.clip or optax.sgd, or {FIRST_ORDER}.",
+            RuntimeWarning,
+            stacklevel=2,
         )
 
 
-def has_finite_slopes(optimizer: optax.GradientTransformation, shapes: Params, num_steps: int) -> bool:
-    """Whether the derivative of the adapted parameters is finite; True where the optimizer holds traced arrays."""
+def have_finite_slopes(optimizer: optax.GradientTransformation, shapes: Params, num_steps: int) -> tuple[bool, ...]:
+    """Whether the derivatives of the adapted parameters are finite, on each loss; so where it holds traced arrays."""
     leaves, structure = jax.tree.flatten(shapes)
-    key = tuple((leaf.shape, leaf.dtype) for leaf in leaves), structure, min(num_steps, UNROLL_LIMIT)
+    setting = tuple((leaf.shape, leaf.dtype) for leaf in leaves), structure, min(num_steps, UNROLL_LIMIT)
     try:
-        parts = take_apart(optimizer)
+        parts = of_small_size(container(optimizer, (), True))
     except MayChange:
         return work_out(optimizer, shapes, num_steps)
-    units = [unit_of(value) for value in parts.arguments]
-    key = parts.key, key, tuple(np.asarray(unit).tobytes() for unit in units)
-    return found_slopes(Known(key, (parts.make(units), shapes, num_steps)))
+    return found_slopes(Known((parts.key, setting), (parts.make(()), shapes, num_steps)))
 
 
 @functools.lru_cache(maxsize=256)
-def found_slopes(known: Known) -> bool:
+def found_slopes(known: Known) -> tuple[bool, ...]:
     """`work_out`, found again for an optimizer of the same parts."""
     return work_out(*known.thing)
 
 
-def work_out(optimizer: optax.GradientTransformation, shapes: Params, num_steps: int) -> bool:
-    """`has_finite_slopes`, by the operations of an update, or else by a trial."""
-    return is_smooth(optimizer, shapes) or try_slopes(optimizer, shapes, num_steps)
-
-
-def unit_of(value: Any) -> Any:
-    """The sign of a number, 1, 0 or -1; 1 of one that is traced."""
-    if is_traced(value):
-        return np.ones(value.shape, value.dtype)
-    return float(np.sign(value)) if isinstance(value, float) else np.sign(np.asarray(value))
+def work_out(optimizer: optax.GradientTransformation, shapes: Params, num_steps: int) -> tuple[bool, ...]:
+    """`have_finite_slopes`, by the operations of an update, or else by a trial."""
+    return (True,) * 4 if is_smooth(optimizer, shapes) else try_slopes(optimizer, shapes, num_steps)
 
 
 def is_smooth(optimizer: optax.GradientTransformation, shapes: Params) -> bool:
@@ -98,20 +100,16 @@ def is_smooth(optimizer: optax.GradientTransformation, shapes: Params) -> bool:
 
 def is_smooth_operation(equation: JaxprEqn) -> bool:
     """Whether an operation is SMOOTH, a division by a constant, or a call of such operations."""
-    name, inner = equation.primitive.name, equation.params.get("jaxpr")
+    name = equation.primitive.name
     if name in ("jit", "pjit"):
-        return all(map(is_smooth_operation, inner.eqns))
+        return all(map(is_smooth_operation, equation.params["jaxpr"].eqns))
     if name == "integer_pow":
         return equation.params["y"] >= 0
     return name in SMOOTH or (name == "div" and isinstance(equation.invars[1], Literal))
 
 
-def try_slopes(optimizer: optax.GradientTransformation, shapes: Params, num_steps: int) -> bool:
-    """`has_finite_slopes`, by a derivative of the adapted parameters that is taken at once, though JAX traces."""
-
-    def live(leaf):
-        units = leaf.shape[-1] if leaf.ndim and leaf.shape[-1] > 1 else leaf.size
-        return (np.arange(leaf.size) % units > min(0, units - 2)).astype(leaf.dtype).reshape(leaf.shape)
+def try_slopes(optimizer: optax.GradientTransformation, shapes: Params, num_steps: int) -> tuple[bool, ...]:
+    """`have_finite_slopes`, by derivatives of the adapted parameters that are taken at once, though JAX traces."""
 
     def adapted_sum(params, mask):
         def loss_fn(params, batch, key):  # whose gradient is below one, since steps of sgd(5) on ½ ‖θ‖² leave float16
@@ -125,13 +123,26 @@ def try_slopes(optimizer: optax.GradientTransformation, shapes: Params, num_step
 
     def slopes_are_finite(params, masks):
         slopes = jax.lax.map(lambda mask: jax.grad(adapted_sum)(params, mask), masks)
-        return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes)]).all()
+        return [jnp.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in jax.tree.leaves(slopes)]
 
     ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
-    masks = jax.tree.map(lambda leaf: np.stack([live(leaf), np.zeros_like(leaf)]), ones)
+    masks = masks_of(ones)
     traced = jax.make_jaxpr(slopes_are_finite)(ones, masks)
-    if any(isinstance(constant, jax.core.Tracer) for constant in traced.consts):
-        return True
+    if any(map(is_traced, traced.consts)):
+        return (True,) * 4
     leaves = jax.tree.leaves((ones, masks))  # arguments, since the compiler would take seconds to fold such constants
-    (finite,) = jax.jit(jaxpr_as_fun(traced)).lower(*leaves).compile()(*leaves)
-    return bool(finite)
+    finite = jax.jit(jaxpr_as_fun(traced)).lower(*leaves).compile()(*leaves)
+    return tuple(np.all([np.asarray(of_leaf) for of_leaf in finite], axis=0).tolist())
+
+
+def masks_of(ones: Params) -> Params:
+    """Which parameters have a gradient: all but the first unit of each leaf, the first leaf, the last leaf, none."""
+
+    def live(leaf):
+        units = leaf.shape[-1] if leaf.ndim and leaf.shape[-1] > 1 else leaf.size
+        return (np.arange(leaf.size) % units > min(0, units - 2)).astype(leaf.dtype).reshape(leaf.shape)
+
+    leaves, structure = jax.tree.flatten(ones)
+    zeros = list(map(np.zeros_like, leaves))
+    losses = [list(map(live, leaves)), [*leaves[:1], *zeros[1:]], [*zeros[:-1], *leaves[-1:]], zeros]
+    return jax.tree.unflatten(structure, [np.stack(of_leaf) for of_leaf in zip(*losses, strict=True)])

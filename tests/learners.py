@@ -35,10 +35,41 @@ def with_sgd(factory: Callable[..., MetaLearner], **options: Any) -> Callable[..
     return build
 
 
-def meta_sgd(loss_fn, *, step_size=STEP_SIZE, num_steps=NUM_STEPS):
-    return jax_meta.meta_sgd(loss_fn, step_size=step_size, num_steps=num_steps)
+def with_step_size(factory: Callable[..., MetaLearner], **options: Any) -> Callable[..., MetaLearner]:
+    def build(loss_fn, *, step_size=STEP_SIZE, num_steps=NUM_STEPS):
+        return factory(loss_fn, step_size=step_size, num_steps=num_steps, **options)
+
+    return build
 
 
+def meta_optimizer(loss_fn, *, step_size=STEP_SIZE, num_steps=NUM_STEPS):
+    return jax_meta.meta_optimizer(
+        loss_fn,
+        make_optimizer=lambda omega: optax.sgd(step_size, momentum=jax.nn.sigmoid(omega)),
+        optimizer_params=jnp.zeros(()),
+        num_steps=num_steps,
+    )
+
+
+def lstm_optimizer(loss_fn, *, step_size=STEP_SIZE, num_steps=NUM_STEPS):
+    return jax_meta.lstm_optimizer(loss_fn, num_steps=num_steps, units=3, scale=step_size)
+
+
+def with_head(factory: Callable[..., MetaLearner], **options: Any) -> Callable[..., MetaLearner]:
+    """A learner that writes the head of the network of `blobs`; a step size is for those that take steps."""
+
+    def build(loss_fn, *, step_size=STEP_SIZE, num_steps=NUM_STEPS):
+        given: dict[str, Any] = {"features": FEATURES, "head": HEAD, "ways": WAYS, **options}
+        if factory is jax_meta.proto_maml:
+            return factory(loss_fn, optax.sgd(step_size), num_steps=num_steps, **given)
+        return factory(loss_fn, **given)
+
+    return build
+
+
+WAYS = 3
+CLASSIFIER = MLP(hidden=(4,), outputs=WAYS)
+FEATURES, HEAD = jax_meta.models.split_head(CLASSIFIER)
 LEARNERS: dict[str, Callable[..., MetaLearner]] = {
     "transfer": with_sgd(jax_meta.transfer),
     "maml": with_sgd(jax_meta.maml),
@@ -47,9 +78,39 @@ LEARNERS: dict[str, Callable[..., MetaLearner]] = {
     "reptile, minibatches": with_sgd(jax_meta.reptile, batch_size=2),
     "carried_reptile": with_sgd(jax_meta.carried_reptile),
     "anil": with_sgd(jax_meta.anil, is_head=is_head),
-    "meta_sgd": meta_sgd,
+    "boil": with_sgd(jax_meta.boil, is_head=is_head),
+    "cavia": with_sgd(jax_meta.cavia, is_context=is_head),
+    "proto_maml": with_head(jax_meta.proto_maml),
+    "meta_optimizer": meta_optimizer,
+    "meta_sgd": with_step_size(jax_meta.meta_sgd),
+    "maml_plus_plus": with_step_size(jax_meta.maml_plus_plus, weights=np.array([0.3, 0.7])),
+    "meta_curvature": with_step_size(jax_meta.meta_curvature),
+    "kfo": with_step_size(jax_meta.kfo),
+    "lstm_optimizer": lstm_optimizer,
+    "protonet": with_head(jax_meta.protonet),
+    "r2d2": with_head(jax_meta.r2d2, penalty=0.5, learn_penalty=True),
     "imaml": with_sgd(jax_meta.imaml, strength=2.0),
+    "imaml, Neumann series": with_sgd(jax_meta.imaml, strength=2.0, neumann_terms=3),
+    "leap": with_sgd(jax_meta.leap),
+    "warpgrad": with_sgd(jax_meta.warpgrad, is_warp=is_head),
+    "es_maml": with_sgd(jax_meta.es_maml, inner_pairs=2, outer_pairs=3),
 }
+OF_CLASSES = ("proto_maml", "protonet", "r2d2")
+"""Learners that classify, and are tested on `blobs`."""
+FAST = (
+    *("transfer", "maml", "fomaml", "reptile", "reptile, minibatches", "carried_reptile", "anil", "meta_sgd", "imaml"),
+    *("cavia", "maml_plus_plus", "protonet"),
+)
+"""Learners whose contract is tested each time; that of the others, which share their code, is slow by number."""
+
+
+def start_of(name: str, learner: MetaLearner, params: Any, support: Any) -> Any:
+    """The parameters before the first step, in another way than the learner's own."""
+    if name in OF_CLASSES:
+        return learner.adapt(learner.init(params), support, jax.random.key(0), num_steps=0)
+    if name == "cavia":
+        return params | {"head": jnp.zeros_like(params["head"])}
+    return params
 
 
 def outer_for(learner: MetaLearner, params: Any, optimizer: optax.GradientTransformation) -> Any:
@@ -102,6 +163,21 @@ def sines(*, hidden: tuple[int, ...] = (4,), activation: Callable[[jax.Array], j
     model = MLP(hidden=hidden, activation=activation)
     params = optax.tree.cast(model.init(jax.random.key(0), jnp.ones((1, 1))), float)
     return Problem(jax_meta.regression(model.apply), params, partial(sinusoid.sample_tasks, shots=5, queries=6))
+
+
+def blobs() -> Problem:
+    """Points of three classes around centers of their own, twice of each: what a head is written from."""
+
+    def sample_tasks(key, num_tasks):
+        center_key, noise_key = jax.random.split(key)
+        labels = jnp.tile(jnp.arange(WAYS), 2)
+        centers = jax.random.normal(center_key, (num_tasks, WAYS, 2))
+        noise = jax.random.normal(noise_key, (2, num_tasks, len(labels), 2))
+        labels_of_all = jnp.broadcast_to(labels, (num_tasks, len(labels)))
+        return Task(*((centers[:, labels] + 0.5 * part, labels_of_all) for part in noise))
+
+    params = optax.tree.cast(CLASSIFIER.init(jax.random.key(0), jnp.ones((1, 2))), float)
+    return Problem(jax_meta.classification(CLASSIFIER.apply), params, sample_tasks)
 
 
 def first_task(tasks: Task) -> Task:

@@ -1,1 +1,1 @@
-"""How fast is second-order MAML through a convolutional network whose kernels differ from task to task?"""
+"""How fast is second-order MAML through a convolutional network?"""

@@ -9,63 +9,51 @@ same run. With PyTorch installed (the extra `test`), its plain loop over tasks t
 each formulation. It writes results.json and table.md.
 """
 
-import argparse
 from typing import Any
 
-from benchmarks.convolution.layers import FACES, measure_layers
+from benchmarks.convolution import variants
 from benchmarks.convolution.results import table
-from benchmarks.convolution.variants import compare, make_matrix_products, make_variants, model_flop
-from benchmarks.harness.arguments import make_parser, parse
-from benchmarks.harness.progress import Begin
+from benchmarks.harness.command import Begin, make_parser, parse, running
 from benchmarks.harness.results import rounded, write_results
 from benchmarks.harness.rounds import Run, median_seconds
-from benchmarks.harness.running import running
 from benchmarks.harness.workloads import conv4
 
-WORKLOADS = {steps: conv4(4, steps) for steps in (1, 5)}
-"""By inner steps."""
+WORKLOADS = {steps: conv4(4, steps) for steps in (1, 5)}  # by inner steps
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command."""
-    options = parse_arguments(arguments)
+    options = parse(make_parser("convolution", __doc__, repeats=7), arguments)
     with running(options) as begin:
         content = rounded(measure_all(options.repeats, begin))
         write_results(options, content, table(content))
 
 
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    return parse(make_parser("convolution", __doc__, repeats=7), arguments)
-
-
-def measure_all(repeats: int, begin: Begin) -> dict[str, Any]:
-    """What is written: the best matrix product, the variants, and the layers."""
+def measure_all(repeats: int, begin: Begin) -> dict:
     runs: dict[Any, Run] = {}
     differences: dict[Any, float] = {}
     with begin("compares meta-gradients", len(WORKLOADS)) as tell:
         for steps, workload in WORKLOADS.items():
             tell(workload.name)
-            variants = make_variants(workload)
-            runs |= {(name, steps): run for name, run in variants.items()}
-            differences |= {(name, steps): difference for name, difference in compare(variants).items()}
-    products = make_matrix_products()
+            made = variants.make_variants(workload)
+            runs |= {(name, steps): run for name, run in made.items()}
+            differences |= {(name, steps): difference for name, difference in variants.compare(made).items()}
+    products = variants.make_matrix_products()
     with begin("measures in turn", (repeats + 1) * (len(products) + len(runs))) as tell:
         seconds = median_seconds({**products, **runs}, repeats, lambda doing: tell(f"round {doing.rpartition(' ')[2]}"))
+    with begin("layers", len(variants.FACES)) as tell:
+        layers = variants.measure_layers(repeats, tell)
     best = max(2 * size**3 / seconds[size] for size in products)
-    with begin("layers", len(FACES)) as tell:
-        layers = measure_layers(repeats, tell)
-    speeds = {run: model_flop(WORKLOADS[run[1]]) / seconds[run] for run in runs}
+    speeds = {(name, steps): variants.model_flop(WORKLOADS[steps]) / seconds[name, steps] for name, steps in runs}
     rows = [
         {
             "variant": name,
             "inner_steps": steps,
             "meta_steps_per_second": 1 / seconds[name, steps],
-            "model_gflop_per_second": speeds[name, steps] / 1e9,
-            "fraction_of_best_matrix_product": speeds[name, steps] / best,
+            "model_gflop_per_second": speed / 1e9,
+            "fraction_of_best_matrix_product": speed / best,
             "difference_of_meta_gradient": differences[name, steps],
         }
-        for name, steps in runs
+        for (name, steps), speed in speeds.items()
     ]
     return {"best_matrix_product_gflop_per_second": best / 1e9, "variants": rows, "layers": layers}
 

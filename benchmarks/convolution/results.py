@@ -1,10 +1,6 @@
 """What the benchmark of convolution writes: the tables, from the content of results.json."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from benchmarks.harness.index import Row
-from benchmarks.harness.results import Column, records_table
+from benchmarks.harness.results import Column, Row, records_table
 
 VARIANTS: dict[str, Column] = {
     "Conv4-64, second order": "{variant}",
@@ -15,26 +11,19 @@ VARIANTS: dict[str, Column] = {
 }
 
 
-def table(told: Mapping[str, Any]) -> str:
-    """The variants, and the layers in each formulation."""
+def table(told: dict) -> str:
     layers = told["layers"]
     speeds = {f"{name}, GFLOP/s": f"{{gflop_per_second[{name}]:.0f}}" for name in layers[0]["gflop_per_second"]}
-    return (
-        f"The best matrix product: {told['best_matrix_product_gflop_per_second']:.0f} GFLOP/s.\n\n"
-        + records_table(told["variants"], VARIANTS)
-        + "\n"
-        + records_table(layers, {"Layer, 75 images": "{layer}", "Wanted": "{wanted}", **speeds})
+    best = f"The best matrix product: {told['best_matrix_product_gflop_per_second']:.0f} GFLOP/s.\n"
+    variants = records_table(told["variants"], VARIANTS)
+    return "\n".join(
+        [best, variants, records_table(layers, {"Layer, 75 images": "{layer}", "Wanted": "{wanted}", **speeds})]
     )
 
 
-def row(told: Mapping[str, Any]) -> Row:
-    """The line of benchmarks/README.md."""
+def row(told: dict) -> Row:
     first = told["variants"][0]["variant"]
     ours = [record for record in told["variants"] if record["variant"] == first]
-    shares = [f"{100 * record['fraction_of_best_matrix_product']:.0f}%" for record in ours]
-    steps = [f"{record['inner_steps']:.0f}" for record in ours]
-    return Row(
-        "How fast is second-order MAML through a convolutional network?",
-        6,
-        f"{' and '.join(shares)} of the best matrix product's speed, with {' and '.join(steps)} inner steps",
-    )
+    shares = " and ".join(f"{100 * record['fraction_of_best_matrix_product']:.0f}%" for record in ours)
+    steps = " and ".join(f"{record['inner_steps']:.0f}" for record in ours)
+    return 6, f"{shares} of the best matrix product's speed, with {steps} inner steps"

@@ -23,7 +23,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -31,17 +30,13 @@ import jax_meta
 from benchmarks.few_shot.experiment import ALGORITHMS, Experiment, load, make_experiment, test, train
 from benchmarks.few_shot.protocol import Protocol, make_protocol
 from benchmarks.few_shot.results import describe, draw, table
-from benchmarks.harness.arguments import make_parser, parse, positive
-from benchmarks.harness.progress import Begin
-from benchmarks.harness.results import in_words, rounded, save_figure, write_results
-from benchmarks.harness.running import running
+from benchmarks.harness.command import COUNT, Begin, make_parser, parse, running
+from benchmarks.harness.results import in_words, rounded, write_results
 
 DATASETS = ("omniglot", "cifar_fs", "fc100", "miniimagenet")
-PROTOCOLS = ("maml", "reptile", "cpu")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command: checks what can be checked, trains, tests, and says where the results are."""
     options = parse_arguments(arguments)
     protocol = choose_protocol(options)
     if options.cache:
@@ -66,27 +61,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; a setting that is not given is the protocol's."""
     parser = make_parser("few_shot", __doc__, output="results/DATASET_ALGORITHM_WAYS_SHOTS")
-    add = parser.add_argument
+    add, data = parser.add_argument, Path(os.environ.get("JAX_META_DATA", "data"))
     add("dataset", choices=DATASETS, metavar="DATASET", help=", ".join(DATASETS))
     add("--algorithm", choices=ALGORITHMS, default="maml", help="what learns")
     papers = "the papers', or a shorter run; default: reptile for that algorithm, else maml"
-    add("--protocol", choices=PROTOCOLS, help=papers)
-    add("--ways", type=positive, default=5, metavar="N", help="classes in a task")
-    add("--shots", type=positive, default=1, metavar="N", help="support images of a class")
+    add("--protocol", choices=("maml", "reptile", "cpu"), help=papers)
+    add("--ways", default=5, help="classes in a task", **COUNT)
+    add("--shots", default=1, help="support images of a class", **COUNT)
     add("--model", choices=("conv4", "dense", "resnet12"), default="conv4", help="the network")
-    add(
-        "--steps",
-        type=positive,
-        metavar="N",
-        help="meta-steps; default: the protocol's, of the papers' the full budget",
-    )
-    add("--tasks", type=positive, metavar="N", help="tasks a meta-step; default: the protocol's")
-    add("--test-tasks", type=positive, default=1_000, metavar="N", help="tasks that the accuracy is averaged over")
+    add("--steps", help="meta-steps; default: the protocol's, of the papers' the full budget", **COUNT)
+    add("--tasks", help="tasks a meta-step; default: the protocol's", **COUNT)
+    add("--test-tasks", default=1_000, help="tasks that the accuracy is averaged over", **COUNT)
     add("--split", choices=("maml", "vinyals"), help="of Omniglot, which characters are for test; default: maml")
     add("--augment", action="store_true", help="flip and shift training images at random")
     add("--seed", type=int, default=0, help="of the split, the network and the tasks")
-    default_data = Path(os.environ.get("JAX_META_DATA", "data"))
-    add("--data", type=Path, default=default_data, metavar="FOLDER", help="with the data, if not in $JAX_META_DATA")
+    add("--data", type=Path, default=data, metavar="FOLDER", help="with the data, if not in $JAX_META_DATA")
     add("--download", action="store_true", help="fetch what is missing in that folder from the official addresses")
     cache = "keep compiled programs there, so that the next start takes less; default: they are not kept"
     add("--cache", type=Path, metavar="FOLDER", help=cache)
@@ -99,7 +88,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def choose_protocol(options: argparse.Namespace) -> Protocol:
-    """The named protocol with what the command line changes in it."""
     name = options.protocol or ("reptile" if options.algorithm == "reptile" else "maml")
     protocol = make_protocol(options.dataset, name, algorithm=options.algorithm, ways=options.ways, shots=options.shots)
     changes = {"augmented": options.augment}
@@ -113,21 +101,19 @@ def run(experiment: Experiment, state: jax_meta.TrainState, options: argparse.Na
     start = time.perf_counter()
     accuracies = test(experiment, state.params, begin)
     training = jax_meta.read_records(options.output / "times.jsonl")[-1]["seconds"]
-    content: dict[str, Any] = {
+    content: dict = {
         "algorithm": options.algorithm,
         "seed": options.seed,
         "protocol": experiment.protocol._asdict(),
         "seconds": rounded({"training": training, "test": time.perf_counter() - start}, 4),
         "test_accuracy_after_inner_steps": {kind: describe(values) for kind, values in accuracies.items()},
     }
-    write_results(options, content, table(content))
-    save_figure(options.output / "curves.png", draw(content, records))
+    write_results(options, content, table(content), curves=draw(content, records))
 
 
-def run_settings(options: argparse.Namespace, protocol: Protocol) -> dict[str, Any]:
+def run_settings(options: argparse.Namespace, protocol: Protocol) -> dict:
     """What a run must agree in to go on in the same folder: all but the number of test tasks."""
-    fields = protocol._asdict()
-    del fields["test_tasks"]
+    fields = {name: value for name, value in protocol._asdict().items() if name != "test_tasks"}
     return {"algorithm": options.algorithm, "seed": options.seed, "protocol": fields}
 
 

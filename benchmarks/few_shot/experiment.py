@@ -18,22 +18,13 @@ from jax_meta.datasets import Splits
 from jax_meta.evaluation import Measure
 from jax_meta.runs.progress import in_words
 
-ALGORITHMS = {
-    "maml": jax_meta.maml,
-    "fomaml": jax_meta.fomaml,
-    "reptile": jax_meta.reptile,
-    "transfer": jax_meta.transfer,
-}
-PART = 50
-"""At most so many meta-steps in one compiled call."""
+ALGORITHMS = {name: getattr(jax_meta, name) for name in ("maml", "fomaml", "reptile", "transfer")}
+PART = 50  # at most so many meta-steps in one compiled call
 VALIDATIONS, FEWEST_VALIDATIONS = 40, 4
-VALIDATION_TASKS = 100
-VALIDATION_STEPS = 10
+VALIDATION_TASKS, VALIDATION_STEPS = 100, 10
 
 
 class Experiment(NamedTuple):
-    """What is trained and how it is measured."""
-
     protocol: Protocol  # what it was made from
     algorithm: str  # by its name in `ALGORITHMS`
     learner: MetaLearner  # for training
@@ -47,22 +38,13 @@ class Experiment(NamedTuple):
 
 
 def make_experiment(protocol: Protocol, algorithm: str, splits: Splits, key: jax.Array) -> Experiment:
-    """Builds everything from the protocol; nothing is compiled yet."""
     model = make_model(protocol)
-    loss_fn = jax_meta.classification(model.apply)
-    learner, tester = make_learners(protocol, algorithm, loss_fn)
-    return Experiment(
-        protocol,
-        algorithm,
-        learner,
-        tester,
-        make_outer(protocol, algorithm),
-        model.init(key, jnp.zeros((1, *splits.train.images.shape[2:]), jnp.float32)),
-        loss_fn,
-        jax_meta.transduction(model.apply),
-        make_samplers(protocol, algorithm, splits),
-        1 if jax.default_backend() == "cpu" and protocol.model != "dense" else None,
-    )
+    loss_fn, measure = jax_meta.classification(model.apply), jax_meta.transduction(model.apply)
+    params = jax.jit(model.init)(key, jnp.zeros((1, *splits.train.images.shape[2:]), jnp.float32))
+    learners, outer = make_learners(protocol, algorithm, loss_fn), make_outer(protocol, algorithm)
+    samplers = make_samplers(protocol, algorithm, splits)
+    at_once = 1 if jax.default_backend() == "cpu" and protocol.model != "dense" else None
+    return Experiment(protocol, algorithm, *learners, outer, params, loss_fn, measure, samplers, at_once)
 
 
 def make_learners(protocol: Protocol, algorithm: str, loss_fn: LossFn) -> tuple[MetaLearner, MetaLearner]:
@@ -72,7 +54,7 @@ def make_learners(protocol: Protocol, algorithm: str, loss_fn: LossFn) -> tuple[
     train, test = ALGORITHMS[algorithm], jax_meta.transfer
     if carries_state(protocol, algorithm):
         train = test = jax_meta.carried_reptile
-    options: dict[str, Any] = {"num_steps": protocol.inner_steps, "batch_size": protocol.inner_batch or None}
+    options: dict = {"num_steps": protocol.inner_steps, "batch_size": protocol.inner_batch or None}
     if protocol.inner_order == "balanced":  # which Reptile's protocols alone ask for
         options["order"] = jax_meta.balanced
     tester = test(loss_fn, inner, num_steps=protocol.test_steps, batch_size=protocol.test_batch or None)
@@ -88,28 +70,25 @@ def load(protocol: Protocol, folder: Path, *, download: bool, seed: int) -> Spli
     """The data set, from `folder` or a folder of its name in it."""
     name = {"omniglot": "omniglot", "miniimagenet": "mini_imagenet"}.get(protocol.dataset, "cifar100")
     place = folder / name if (folder / name).is_dir() else folder
-    if protocol.dataset == "omniglot":
-        return jax_meta.datasets.load_omniglot(
-            place, split=protocol.split, seed=seed, size=protocol.size, resample=protocol.resample, download=download
-        )
-    if protocol.dataset == "miniimagenet":
-        return jax_meta.datasets.load_mini_imagenet(place, size=protocol.size)
-    return jax_meta.datasets.load_cifar100(place, split=protocol.split, download=download)
+    split, size = protocol.split, protocol.size
+    if name == "omniglot":
+        options: dict = {"seed": seed, "size": size, "resample": protocol.resample, "download": download}
+        return jax_meta.datasets.load_omniglot(place, split=split, **options)
+    if name == "mini_imagenet":
+        return jax_meta.datasets.load_mini_imagenet(place, size=size)
+    return jax_meta.datasets.load_cifar100(place, split=split, download=download)
 
 
 def make_model(protocol: Protocol):
-    """The network."""
     if protocol.model == "dense":
         return jax_meta.models.MLP((256, 128, 64, 64), protocol.ways, normalise=True)
     if protocol.model == "resnet12":
         return jax_meta.models.ResNet12(protocol.ways)
-    return jax_meta.models.Conv4(
-        protocol.ways, protocol.filters, protocol.downsample, protocol.head, protocol.learned_scale
-    )
+    options = protocol.downsample, protocol.head, protocol.learned_scale
+    return jax_meta.models.Conv4(protocol.ways, protocol.filters, *options)
 
 
 def make_outer(protocol: Protocol, algorithm: str) -> optax.GradientTransformation:
-    """The outer optimizer, with its schedule and clip."""
     rate: Any = protocol.outer_learning_rate
     if protocol.outer_decay == "linear":
         rate = optax.linear_schedule(rate, 0.0, protocol.steps)
@@ -122,30 +101,28 @@ def make_outer(protocol: Protocol, algorithm: str) -> optax.GradientTransformati
 def make_samplers(protocol: Protocol, algorithm: str, splits: Splits) -> dict[str, Sampler]:
     """Of training, validation and test tasks. Transfer learning trains on queries alone, as many as it has shots."""
     tasks, shots, queries = jax_meta.tasks, protocol.train_shots, protocol.queries
-    training: dict[str, Any] = {"shots": shots, "rotations": protocol.rotations}
+    training: dict = {"shots": shots, "rotations": protocol.rotations}
     training["queries"] = max(queries, shots) if algorithm == "transfer" else queries
     training["augment"] = tasks.in_turn(tasks.flip, tasks.shift) if protocol.augmented else None
-    testing = {"shots": protocol.shots, "queries": protocol.test_queries, "rotations": protocol.test_rotations}
+    testing: dict = {"shots": protocol.shots, "queries": protocol.test_queries, "rotations": protocol.test_rotations}
     # from uint8 to what the network takes, as both papers do it: from 0 to 1
     prepare = tasks.inverted if protocol.inverted else tasks.unit_interval
-    return {
-        name: tasks.episodes(data, ways=protocol.ways, prepare=prepare, **options)
-        for name, data, options in zip(("train", "val", "test"), splits, (training, testing, testing), strict=True)
-    }
+    sampler = partial(tasks.episodes, ways=protocol.ways, prepare=prepare)
+    tested = {"val": sampler(splits.val, **testing), "test": sampler(splits.test, **testing)}
+    return {"train": sampler(splits.train, **training), **tested}
 
 
 def train(
-    experiment: Experiment, state: TrainState, folder: Path, settings: dict[str, Any], begin: Begin
-) -> tuple[TrainState, list[dict[str, Any]]]:
+    experiment: Experiment, state: TrainState, folder: Path, settings: dict, begin: Begin
+) -> tuple[TrainState, list[dict]]:
     """Trains to the protocol's last meta-step, from the folder's newest checkpoint if there is one."""
     protocol = experiment.protocol
     at_most = max(1, protocol.steps // FEWEST_VALIDATIONS)  # so that the curves of a short run have points, too
     between_validations = max(min(PART, at_most), protocol.steps // VALIDATIONS)
-    name = f"{experiment.algorithm} on {protocol.dataset}"
+    name, trained = f"{experiment.algorithm} on {protocol.dataset}", (experiment.learner, experiment.optimizer)
     with begin(name, protocol.steps) as tell:
         return jax_meta.train(
-            experiment.learner,
-            experiment.optimizer,
+            *trained,
             experiment.samplers["train"],
             state,
             num_meta_steps=protocol.steps,
@@ -180,10 +157,8 @@ def test(experiment: Experiment, params: Any, begin: Begin) -> dict[str, np.ndar
     """Accuracies `[test_tasks, test_steps + 1]` on held-out classes, transductive and inductive."""
     num_tasks = experiment.protocol.test_tasks
     part = next(size for size in range(min(100, num_tasks), 0, -1) if num_tasks % size == 0)
-    measured = partial(jax_meta.learning_curves, experiment.tester, experiment.measure)
-    curves = jax.jit(
-        partial(measured, num_steps=experiment.protocol.test_steps, task_batch_size=experiment.task_batch_size)
-    )
+    options: dict = {"num_steps": experiment.protocol.test_steps, "task_batch_size": experiment.task_batch_size}
+    curves = jax.jit(partial(jax_meta.learning_curves, experiment.tester, experiment.measure, **options))
     parts = []
     with begin("test tasks", num_tasks) as tell:
         for index in range(num_tasks // part):

@@ -18,8 +18,6 @@ Rotations = Literal["none", "random", "classes"]
 
 
 class Protocol(NamedTuple):
-    """All that fixes an experiment but its seed."""
-
     dataset: str  # omniglot, cifar_fs, fc100 or miniimagenet
     name: str  # maml, reptile, or cpu: a shorter run than theirs
     split: Any  # which classes are for training and which for test

@@ -1,14 +1,12 @@
 """What the benchmark of images writes: table.md and curves.png, made from the content of results.json."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.few_shot.protocol import Protocol, make_protocol
-from benchmarks.harness.index import Row
-from benchmarks.harness.results import markdown_table, rounded
+from benchmarks.harness.results import Row, markdown_table, rounded
 from jax_meta import estimate
 from jax_meta.plots import plot_learning_curve
 from jax_meta.runs.plot import plot_line
@@ -30,8 +28,7 @@ PUBLISHED = {
 arXiv:1803.02999, tables 1 and 2 (first-order MAML there, too); Bertinetto et al., arXiv:1805.08136, table 1."""
 
 SHOWN_STEPS = (0, 1, 3, 5, 10, 20, 50)
-FEW_POINTS = 10
-"""Curves of no more points are drawn with a mark at each: one point alone is no line."""
+FEW_POINTS = 10  # curves of no more points are drawn with a mark at each: one point alone is no line
 
 
 def published(protocol: Protocol, algorithm: str, kind: str) -> str:
@@ -40,11 +37,8 @@ def published(protocol: Protocol, algorithm: str, kind: str) -> str:
     return PUBLISHED.get((protocol.dataset, name), {}).get((protocol.ways, protocol.shots), "—")
 
 
-def table(told: Mapping[str, Any]) -> str:
-    """table.md: what was trained, and a row for some of the inner steps.
-
-    The published figures are beside the step that their papers report; a run that was cut says so, above and there.
-    """
+def table(told: dict) -> str:
+    """Published figures stand beside the step that their papers report; a run that was cut says so, above and there."""
     protocol, algorithm = Protocol(**told["protocol"]), told["algorithm"]
     label = f"{algorithm}, {protocol.name}" + (f", {protocol.model}" if protocol.model != "conv4" else "")
     rows = []
@@ -54,19 +48,13 @@ def table(told: Mapping[str, Any]) -> str:
             reported = step == reported_step(protocol)
             row += [percent(told, kind, step), published(protocol, algorithm, kind) if reported else ""]
         rows.append(row)
-    beside = "Published, of whole runs" if cut(protocol, algorithm) else "Published"
+    whole = cut(protocol, algorithm)
+    beside = "Published, of whole runs" if whole else "Published"
     header = ("Algorithm, protocol", "Task", "Inner steps", "Transductive, %", beside, "Inductive, %", beside)
-    return f"{budget(told)}\n\n{markdown_table(header, rows)}"
-
-
-def budget(told: Mapping[str, Any]) -> str:
-    """What was trained, beside what the protocol asks for, and the papers."""
-    protocol, algorithm = Protocol(**told["protocol"]), told["algorithm"]
-    parts = [f"Trained for {meta_steps(protocol)}, in {duration(told['seconds']['training'])}."]
-    if whole := cut(protocol, algorithm):
-        parts.append(f"Cut: the protocol has {meta_steps(whole)}.")
+    budget = f"Trained for {meta_steps(protocol)}, in {duration(told['seconds']['training'])}. "
+    budget += f"Cut: the protocol has {meta_steps(whole)}. " if whole else ""
     papers = make_whole(protocol, algorithm, "reptile" if algorithm == "reptile" else "maml")
-    return " ".join([*parts, f"The papers' full budget is {meta_steps(papers)}."])
+    return f"{budget}The papers' full budget is {meta_steps(papers)}.\n\n{markdown_table(header, rows)}"
 
 
 def cut(protocol: Protocol, algorithm: str) -> Protocol | None:
@@ -76,22 +64,18 @@ def cut(protocol: Protocol, algorithm: str) -> Protocol | None:
 
 
 def make_whole(protocol: Protocol, algorithm: str, name: str) -> Protocol:
-    """The protocol of that name for the same tasks."""
     return make_protocol(protocol.dataset, name, algorithm=algorithm, ways=protocol.ways, shots=protocol.shots)
 
 
 def meta_steps(protocol: Protocol) -> str:
-    """How long a protocol trains."""
     return f"{protocol.steps:,} meta-steps of {protocol.tasks} tasks"
 
 
 def describe_task(protocol: Protocol) -> str:
-    """The data set, the ways and the shots."""
     return f"{protocol.dataset} {protocol.ways}-way {protocol.shots}-shot"
 
 
-def percent(told: Mapping[str, Any], kind: str, step: int, digits: int = 2) -> str:
-    """The accuracy after so many inner steps, and its 95% interval over tasks."""
+def percent(told: dict, kind: str, step: int, digits: int = 2) -> str:
     accuracy = told["test_accuracy_after_inner_steps"][kind]
     return " ± ".join(f"{100 * accuracy[field][step]:.{digits}f}" for field in ("mean", "half_width"))
 
@@ -105,13 +89,13 @@ def reported_step(protocol: Protocol) -> int:
     return 10
 
 
-def describe(accuracies: np.ndarray) -> dict[str, Any]:
+def describe(accuracies: np.ndarray) -> dict:
     """Mean and 95% interval over tasks, 0 to 1, after 0, 1, 2, ... inner steps."""
     mean, half_width = estimate(accuracies)
     return {"mean": rounded(mean.tolist()), "half_width": rounded(half_width.tolist()), "tasks": len(accuracies)}
 
 
-def draw(told: Mapping[str, Any], records: Sequence[dict[str, Any]]) -> Figure:
+def draw(told: dict, records: Sequence[dict]) -> Figure:
     """Left: accuracy while training. Right: accuracy on test tasks after each inner step, with its interval."""
     protocol = Protocol(**told["protocol"])
     figure = Figure(figsize=(10, 4), dpi=110, layout="constrained")
@@ -136,12 +120,8 @@ def draw(told: Mapping[str, Any], records: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
-def row(told: Mapping[str, Any]) -> Row:
-    """The line of benchmarks/README.md."""
+def row(told: dict) -> Row:
     protocol = Protocol(**told["protocol"])
     after = [f"{percent(told, kind, reported_step(protocol), 1)}% {kind}" for kind in ("transductive", "inductive")]
-    return Row(
-        f"How well does {told['algorithm']} learn {describe_task(protocol)}?",
-        sum(told["seconds"].values()) / 60,
-        f"{', '.join(after)}, after {meta_steps(protocol)}",
-    )
+    answer = f"{told['algorithm']}, {describe_task(protocol)}: {', '.join(after)}, after {meta_steps(protocol)}"
+    return sum(told["seconds"].values()) / 60, answer

@@ -8,71 +8,57 @@ split in two ways: by programs that each do one part more, and by a trace of the
 compile time is apart. Run it with nothing else running. It writes results.json, table.md and growth.png.
 """
 
-import argparse
 from typing import Any
 
+from benchmarks.growth import programs
+from benchmarks.growth.programs import BASE, CASES, Program
 from benchmarks.growth.results import draw, make_tables
-from benchmarks.growth.scaling import BASE, Program, compile_setting, describe_scans, measure, prepare
-from benchmarks.growth.split import CASES, describe_case, describe_split, prepare_split
 from benchmarks.growth.trace import profile
-from benchmarks.harness.arguments import make_parser, parse, positive
-from benchmarks.harness.progress import Begin
-from benchmarks.harness.results import rounded, save_figure, write_results
-from benchmarks.harness.running import running
+from benchmarks.harness.command import COUNTS, Begin, make_parser, parse, running
+from benchmarks.harness.results import rounded, write_results
 
-TRACED_STEPS = 256
-"""Meta-steps of a traced call: a trace holds a million events and drops the rest without a word."""
-SCANS = {
+TRACED_STEPS = 256  # meta-steps of a traced call: a trace holds a million events and drops the rest without a word
+SCANS = {  # by default the values of each quantity, and what it is
     "tasks": ([1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024], "tasks a meta-step"),
     "inner_steps": ([1, 2, 4, 8, 16, 32, 64, 100], "inner steps"),
     "shots": ([10, 20, 50, 100, 200, 500, 1000], "support points"),
     "width": ([10, 20, 40, 80, 160, 320, 640, 1280], "of hidden layers"),
 }
-"""By default the values of each quantity, and what it is."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command."""
-    options = parse_arguments(arguments)
+    parser = make_parser("growth", __doc__, repeats=5, seconds=0.25)
+    flags = {name: f"--{name.replace('_', '-')}" for name in SCANS}
+    for name, (values, meaning) in SCANS.items():
+        parser.add_argument(flags[name], default=values, help=meaning, **COUNTS)
+    options = parse(parser, arguments)
     scans = {name: sorted(set(getattr(options, name))) for name in SCANS}
+    for name, values in scans.items():
+        if len(values) < 2:
+            parser.error(f"an exponent needs at least two different values of {flags[name]}")
     with running(options) as begin:
         told = rounded(measure_all(scans, options.seconds, options.repeats, begin))
         settings = {"base": BASE._asdict(), "repeats": options.repeats, "seconds_in_a_turn": options.seconds}
-        write_results(options, {**settings, **told}, make_tables(told["scans"], told["split"], told["profiles"]))
-        save_figure(options.output / "growth.png", draw(told["scans"]))
+        write_results(options, {**settings, **told}, make_tables(told), growth=draw(told["scans"]))
 
 
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = make_parser("growth", __doc__, repeats=5, seconds=0.25)
-    for name, (values, meaning) in SCANS.items():
-        flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, type=positive, nargs="+", default=values, metavar="N", help=meaning)
-    options = parse(parser, arguments)
-    for name in SCANS:
-        if len(set(getattr(options, name))) < 2:
-            parser.error(f"an exponent needs at least two different values of --{name.replace('_', '-')}")
-    return options
-
-
-def measure_all(scans: dict[str, list[int]], seconds: float, repeats: int, begin: Begin) -> dict[str, Any]:
-    """The scans, the split and the profiles."""
-    sizes = len({BASE._replace(**{name: value}) for name, values in scans.items() for value in values})
-    with begin("compiles the sizes", sizes) as tell:
-        programs = prepare(scans, seconds, tell)
+def measure_all(scans: dict[str, list[int]], seconds: float, repeats: int, begin: Begin) -> dict:
+    settings = {BASE._replace(**{name: value}) for name, values in scans.items() for value in values}
+    with begin("compiles the sizes", len(settings)) as tell:
+        sizes = programs.prepare(scans, seconds, tell)
     with begin("compiles the parts", len(CASES)) as tell:
-        nested = prepare_split(CASES, seconds, tell)
-    both: dict[Any, Program] = {**programs, **nested}
+        parts = programs.prepare_split(CASES, seconds, tell)
+    both: dict[Any, Program] = {**sizes, **parts}
     with begin("measures in turn", (repeats + 1) * len(both)) as tell:
-        microseconds = measure(both, repeats, tell)
+        microseconds = programs.measure(both, repeats, tell)
     profiles = {}
     with begin("traces", len(CASES)) as tell:
         for case in CASES:
-            tell(describe_case(case))
-            profiles[describe_case(case)] = profile(compile_setting(case, TRACED_STEPS))
+            tell(str(case))
+            profiles[str(case)] = profile(programs.compile_setting(case, TRACED_STEPS))
     return {
-        "scans": describe_scans(scans, programs, microseconds),
-        "split": describe_split(CASES, microseconds),
+        "scans": programs.describe_scans(scans, sizes, microseconds),
+        "split": programs.describe_split(CASES, microseconds),
         "profiles": {case: told for case, told in profiles.items() if told},
     }
 

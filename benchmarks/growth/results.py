@@ -1,13 +1,9 @@
 """The tables and the figure of the benchmark of growth."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.harness.index import Row
-from benchmarks.harness.results import Column, markdown_table, records_table
+from benchmarks.harness.results import Column, Row, markdown_table, records_table
 
 LABELS = {
     "tasks": "tasks a meta-step",
@@ -15,37 +11,35 @@ LABELS = {
     "shots": "shots, and as many queries",
     "width": "width of both hidden layers",
 }
+EXPONENTS: dict[str, Column] = {
+    "varied": "{label}",
+    "from": "{values[0]:,}",
+    "to": lambda scan: f"{scan['values'][-1]:,}",
+    "µs a meta-step, least": "{microseconds[0]:,.1f}",
+    "most": lambda scan: f"{scan['microseconds'][-1]:,.1f}",
+    "fitted from": "{fit[lowest]:,.0f}",
+    "exponent": "{fit[exponent]:.2f}",
+}
 
 
-def make_tables(scans: dict[str, Any], split: dict[str, Any], profiles: dict[str, Any]) -> str:
-    """All tables, each under a line that says what it is."""
-    parts = [
-        "Exponents, fitted over the upper half of each range:\n\n" + exponent_table(scans),
-        "Every size:\n\n" + scan_table(scans),
-        "The parts of a meta-step, each the difference of two programs, µs:\n\n" + split_table(split),
-    ]
+def make_tables(told: dict) -> str:
+    scans, profiles = told["scans"], told["profiles"]
+    parts = {
+        "Exponents, fitted over the upper half of each range": exponent_table(scans),
+        "Every size": scan_table(scans),
+        "The parts of a meta-step, each the difference of two programs, µs": split_table(told["split"]),
+    }
     for name, column in (("part", "microseconds_by_part"), ("kind of operation", "microseconds_by_kind")):
         if profiles:
-            parts.append(f"Shares of a traced run, by {name}:\n\n" + profile_table(profiles, name, column))
-    return "\n".join(parts)
+            parts[f"Shares of a traced run, by {name}"] = profile_table(profiles, name, column)
+    return "\n".join(f"{title}:\n\n{table}" for title, table in parts.items())
 
 
-def exponent_table(scans: dict[str, Any]) -> str:
-    """One row for each quantity."""
-    columns: dict[str, Column] = {
-        "varied": "{label}",
-        "from": "{values[0]:,}",
-        "to": lambda scan: f"{scan['values'][-1]:,}",
-        "µs a meta-step, least": "{microseconds[0]:,.1f}",
-        "most": lambda scan: f"{scan['microseconds'][-1]:,.1f}",
-        "fitted from": "{fit[lowest]:,.0f}",
-        "exponent": "{fit[exponent]:.2f}",
-    }
-    return records_table([{"label": LABELS[name], **scan} for name, scan in scans.items()], columns)
+def exponent_table(scans: dict) -> str:
+    return records_table([{"label": LABELS[name], **scan} for name, scan in scans.items()], EXPONENTS)
 
 
-def scan_table(scans: dict[str, Any]) -> str:
-    """One row for each size."""
+def scan_table(scans: dict) -> str:
     header = ["varied", "value", "µs a meta-step", "exponent from the value before", "compile, s"]
     rows = []
     for name, scan in scans.items():
@@ -55,7 +49,7 @@ def scan_table(scans: dict[str, Any]) -> str:
     return markdown_table(header, rows)
 
 
-def split_table(split: dict[str, Any]) -> str:
+def split_table(split: dict) -> str:
     """One row for each part, one column for each case: microseconds, and the share of the whole."""
     parts = list(next(iter(split.values()))["microseconds_of_parts"])
     wholes = {case: told["microseconds_of_programs"][parts[-1]] for case, told in split.items()}
@@ -65,25 +59,22 @@ def split_table(split: dict[str, Any]) -> str:
         return f"{microseconds:,.1f} ({100 * microseconds / wholes[case]:.0f}%)"
 
     rows = [[part, *(cell(case, part) for case in split)] for part in parts]
-    rows.append(["all", *(f"{whole:,.1f}" for whole in wholes.values())])
-    return markdown_table(["part", *split], rows)
+    return markdown_table(["part", *split], [*rows, ["all", *(f"{whole:,.1f}" for whole in wholes.values())]])
 
 
-def profile_table(profiles: dict[str, Any], name: str, column: str) -> str:
+def profile_table(profiles: dict, name: str, column: str) -> str:
     """One row for each part or kind, one column for each case: the share of the operations' time."""
-    kinds = list(dict.fromkeys(kind for told in profiles.values() for kind in told[column]))
-    rows = [
-        [
-            kind,
-            *(f"{100 * told[column].get(kind, 0.0) / sum(told[column].values()):.0f}%" for told in profiles.values()),
-        ]
-        for kind in kinds
-    ]
-    rows.append(["operations a meta-step", *(f"{told['operations_a_meta_step']:.0f}" for told in profiles.values())])
-    return markdown_table([name, *profiles], rows)
+
+    def share(told, kind):
+        return f"{100 * told[column].get(kind, 0.0) / sum(told[column].values()):.0f}%"
+
+    kinds = dict.fromkeys(kind for told in profiles.values() for kind in told[column])
+    rows = [[kind, *(share(told, kind) for told in profiles.values())] for kind in kinds]
+    counts = (f"{told['operations_a_meta_step']:.0f}" for told in profiles.values())
+    return markdown_table([name, *profiles], [*rows, ["operations a meta-step", *counts]])
 
 
-def draw(scans: dict[str, Any]) -> Figure:
+def draw(scans: dict) -> Figure:
     """Time per meta-step against each quantity, with the fitted power law over the values it was fitted to."""
     figure = Figure(figsize=(9.6, 7.2), dpi=110, layout="constrained")
     panels = figure.subplots(2, 2, sharey=True).ravel()
@@ -100,18 +91,12 @@ def draw(scans: dict[str, Any]) -> Figure:
             axis.set_minor_formatter("")
         axes.grid(alpha=0.25, which="both")
         axes.legend(loc="upper left")
-    lowest = min(min(scan["microseconds"]) for scan in scans.values())
-    panels[0].set_ylim(bottom=lowest / 1.5)
+    panels[0].set_ylim(bottom=min(min(scan["microseconds"]) for scan in scans.values()) / 1.5)
     for axes in panels[::2]:
         axes.set_ylabel("µs a meta-step")
     return figure
 
 
-def row(told: Mapping[str, Any]) -> Row:
-    """The line of benchmarks/README.md."""
+def row(told: dict) -> Row:
     exponents = [f"{name.replace('_', ' ')} {scan['fit']['exponent']:.2f}" for name, scan in told["scans"].items()]
-    return Row(
-        "How does the time of a meta-step grow with its sizes, and what is it made of?",
-        4,
-        f"the exponents are: {', '.join(exponents)}",
-    )
+    return 4, f"the exponents are: {', '.join(exponents)}"

@@ -9,18 +9,18 @@ import re
 import tempfile
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import jax
 
-from benchmarks.growth.scaling import Program
+from benchmarks.growth.programs import Program
 
 OPERATION = re.compile(r'^\s*(?:ROOT )?%?([\w.\-]+) = .*?metadata=\{[^}]*?op_name="([^"]*)"', re.MULTILINE)
-STEP = re.compile(r"jit\(_fit_tasks\)/while/body/(.*)")
+STEP = re.compile(r"meta_steps\)*/while/body/(.*)")
 PARTS = (
-    (re.compile(r"transpose\(jvp\(\)\)\)?/(while/body/)?closed_call"), "back through the inner steps"),
-    (re.compile(r"jvp\(\)\)?/(while/body/)?closed_call"), "inner steps"),
+    (re.compile(r"transpose\(jvp\((vmap\()?(jit\(inner_step\)|\)*/while/body)"), "back through the inner steps"),
+    (re.compile(r"jvp\((vmap\()?(jit\(inner_step\)|\)*/while/body)"), "inner steps"),
     (re.compile(r"transpose\("), "query loss, backward"),
     (re.compile(r"jvp\("), "query loss, forward"),
     (re.compile(r"closed_call/"), "mean over tasks, and Adam"),
@@ -35,40 +35,37 @@ OUTER = re.compile(r"while|call|conditional")
 UNNAMED = "not named by the compiler"
 
 
-def profile(program: Program) -> dict[str, Any] | None:
+def profile(program: Program) -> dict | None:
     """Microseconds a meta-step by part and by kind, and operations a meta-step; None where a trace names no operation.
 
     Of nested operations the innermost are counted. A part is read from the name that JAX gave an operation.
     """
-    events = trace_events(program)
-    names = dict(OPERATION.findall(program.compiled.as_text()))
-    by_part, by_kind = defaultdict[str, float](float), defaultdict[str, float](float)
-    for operation, microseconds in events:
-        by_part[part_of(names.get(operation, ""))] += microseconds
-        by_kind[kind_of(operation)] += microseconds
-    if not events:
+    if not (events := trace_events(program)):
         return None
+    names = dict(OPERATION.findall(program.compiled.as_text()))
+    each = [(operation, microseconds / program.num_steps) for operation, microseconds in events]
     return {
-        "microseconds_by_part": largest_first(by_part, program.num_steps),
-        "microseconds_by_kind": largest_first(by_kind, program.num_steps),
+        "microseconds_by_part": totals((part_of(names.get(operation, "")), taken) for operation, taken in each),
+        "microseconds_by_kind": totals((kind_of(operation), taken) for operation, taken in each),
         "operations_a_meta_step": len(events) / program.num_steps,
     }
 
 
-def largest_first(microseconds: dict[str, float], num_steps: int) -> dict[str, float]:
-    """The same for one meta-step, in falling order."""
-    return {name: microseconds[name] / num_steps for name in sorted(microseconds, key=microseconds.__getitem__)[::-1]}
+def totals(named: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """The sum of each name's numbers, the largest first."""
+    sums = defaultdict[str, float](float)
+    for name, number in named:
+        sums[name] += number
+    return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
 
 def trace_events(program: Program) -> list[tuple[str, float]]:
-    """The operations of one call, each with its microseconds."""
     jax.block_until_ready(program.run())
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder, create_perfetto_trace=True):
             jax.block_until_ready(program.run())
         (path,) = Path(folder).rglob("perfetto_trace.json.gz")
-        with gzip.open(path) as file:
-            told = json.load(file)
+        told = json.loads(gzip.decompress(path.read_bytes()))
     events = told["traceEvents"] if isinstance(told, dict) else told
     return innermost(
         [(event["args"]["hlo_op"], event["ts"], event["dur"]) for event in events if "hlo_op" in event.get("args", {})]
@@ -99,5 +96,4 @@ def part_of(name: str) -> str:
 
 
 def kind_of(operation: str) -> str:
-    """The kind of an operation, from the compiler's name for it, such as dot.64."""
     return next((kind for pattern, kind in KINDS if pattern.match(operation)), "others")

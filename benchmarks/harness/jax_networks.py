@@ -1,8 +1,9 @@
-"""The networks in JAX, ours and the same from Flax's own layers: weights, tasks, and a naive meta-gradient."""
+"""In JAX: the networks, ours and from Flax's own layers, weights, tasks, a naive meta-gradient, and `fit`, compiled."""
 
+import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,77 +11,73 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Mesh
 from jax.tree_util import Partial
 
 import jax_meta
-from benchmarks.harness.workloads import Weights, Workload, random_images
+from benchmarks.harness.workloads import OUTER_LEARNING_RATE, Weights, Workload, random_images
+from jax_meta.devices import replicate
+
+Learning = tuple[jax_meta.MetaLearner, optax.GradientTransformation]
 
 
-class NaiveMLP(nn.Module):
-    """`jax_meta.models.MLP` from Flax's own layers, with its parameters."""
+class Naive(nn.Module):
+    """Our network for a workload from Flax's own layers, with its parameters."""
 
-    width: int
+    workload: Workload
 
     @nn.compact
     def __call__(self, inputs):
-        """`[examples, 1]` to `[examples, 1]`."""
-        for _ in range(2):
-            inputs = nn.relu(nn.Dense(self.width)(inputs))
-        return nn.Dense(1)(inputs)
+        if self.workload.model == "mlp":
+            for _ in range(2):
+                inputs = nn.relu(nn.Dense(self.workload.width)(inputs))
+            return nn.Dense(1)(inputs)
+        for _ in range(4):
+            inputs = ConvBlock(self.workload.width)(inputs)
+        return nn.Dense(self.workload.ways)(inputs.reshape(len(inputs), -1))
 
 
 class ConvBlock(nn.Module):
-    """A block of `NaiveConv4`."""
-
     filters: int
 
     @nn.compact
     def __call__(self, images):
-        """`[examples, height, width, channels]` to half the height and width."""
         images = nn.Conv(self.filters, (3, 3), use_bias=False, name="Convolution_0")(images)
         images = nn.BatchNorm(use_running_average=False, use_scale=False)(images)
         return nn.max_pool(nn.relu(images), (2, 2), (2, 2))
 
 
-class NaiveConv4(nn.Module):
-    """`jax_meta.models.Conv4` from Flax's own layers, with its parameters."""
-
-    ways: int
-    filters: int
-
-    @nn.compact
-    def __call__(self, images):
-        """`[examples, height, width, channels]` to logits `[examples, ways]`."""
-        for _ in range(4):
-            images = ConvBlock(self.filters)(images)
-        return nn.Dense(self.ways)(images.reshape(len(images), -1))
-
-
 def model(workload: Workload) -> nn.Module:
-    """Our network for a workload."""
     if workload.model == "mlp":
         return jax_meta.models.MLP((workload.width,) * 2)
     return jax_meta.models.Conv4(workload.ways, workload.width)
 
 
 def initial_weights(workload: Workload) -> Weights:
-    """The weights that all start from."""
+    """The weights that all start from, float32."""
     inputs = jnp.zeros((1, 1) if workload.model == "mlp" else (1, workload.size, workload.size, 1))
-    params = model(workload).init(jax.random.key(0), inputs)
-    return {name: np.asarray(leaf, np.float32) for name, leaf in flatten_dict(params, sep="/").items()}
+    return flat(optax.tree.cast(jax.jit(model(workload).init)(jax.random.key(0), inputs), jnp.float32))
+
+
+def flat(params: Any) -> Weights:
+    """NumPy's arrays by the path of the parameter."""
+    return {name: np.array(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
 
 
 def to_params(weights: Weights) -> Any:
-    """The tree of parameters."""
     return unflatten_dict({name: jnp.asarray(leaf) for name, leaf in weights.items()}, sep="/")
+
+
+def our_loss(workload: Workload) -> jax_meta.LossFn:
+    measure = jax_meta.regression if workload.model == "mlp" else jax_meta.classification
+    return measure(model(workload).apply)
 
 
 def our_learner(workload: Workload, **options: Any) -> jax_meta.MetaLearner:
     """`jax_meta.maml`, or `jax_meta.fomaml` for first order, of a workload's loss and inner optimizer."""
-    measure = jax_meta.regression if workload.model == "mlp" else jax_meta.classification
     algorithm = jax_meta.maml if workload.second_order else jax_meta.fomaml
     inner = optax.sgd(workload.learning_rate)
-    return algorithm(measure(model(workload).apply), inner, num_steps=workload.inner_steps, **options)
+    return algorithm(our_loss(workload), inner, num_steps=workload.inner_steps, **options)
 
 
 def tasks_at_once(workload: Workload, device: str) -> int | None:
@@ -101,8 +98,6 @@ def our_sampler(workload: Workload) -> jax_meta.Sampler:
 
 
 def our_meta_gradient(learner: jax_meta.MetaLearner, task_batch_size: int | None) -> Callable[..., Any]:
-    """`(params, tasks) -> meta-gradient` by `jax_meta`."""
-
     def gradient(params, tasks):
         return jax_meta.meta_gradient(learner, params, tasks, jax.random.key(1), task_batch_size=task_batch_size)[0]
 
@@ -115,17 +110,19 @@ def naive_meta_gradient(workload: Workload) -> Callable[..., Any]:
     return lambda params, tasks: value_and_gradient(params, tasks)[1]
 
 
-def naive_value_and_gradient(workload: Workload) -> Callable[..., Any]:
-    """`(params, tasks) -> (mean query loss, meta-gradient)`: a scan over inner steps, a vmap over tasks."""
-    network: nn.Module = NaiveMLP(workload.width)
-    measure: Callable[..., jax.Array] = optax.squared_error
-    if workload.model == "conv4":
-        network = NaiveConv4(workload.ways, workload.width)
-        measure = optax.softmax_cross_entropy_with_integer_labels
+def naive_loss(workload: Workload) -> Callable[..., jax.Array]:
+    measures = {"mlp": optax.squared_error, "conv4": optax.softmax_cross_entropy_with_integer_labels}
 
     def loss(params, inputs, targets):
-        outputs, _ = network.apply(params, inputs, mutable=["batch_stats"])
-        return measure(outputs, targets).mean()
+        outputs, _ = Naive(workload).apply(params, inputs, mutable=["batch_stats"])
+        return measures[workload.model](outputs, targets).mean()
+
+    return loss
+
+
+def naive_adapt(workload: Workload) -> Callable[..., Any]:
+    """`(params, support) -> params`."""
+    loss = naive_loss(workload)
 
     def adapt(params, support):
         def inner_step(params, _):
@@ -133,6 +130,13 @@ def naive_value_and_gradient(workload: Workload) -> Callable[..., Any]:
             return jax.tree.map(lambda leaf, slope: leaf - workload.learning_rate * slope, params, gradient), None
 
         return jax.lax.scan(inner_step, params, None, length=workload.inner_steps)[0]
+
+    return adapt
+
+
+def naive_value_and_gradient(workload: Workload) -> Callable[..., Any]:
+    """`(params, tasks) -> (mean query loss, meta-gradient)`: a scan over inner steps, a vmap over tasks."""
+    loss, adapt = naive_loss(workload), naive_adapt(workload)
 
     def task_gradient(params, task):
         if workload.second_order:
@@ -143,3 +147,43 @@ def naive_value_and_gradient(workload: Workload) -> Callable[..., Any]:
         return jax.tree.map(lambda leaf: leaf.mean(0), jax.vmap(task_gradient, (None, 0))(params, tasks))
 
     return value_and_gradient
+
+
+class Program(NamedTuple):
+    """A compiled call of `jax_meta.fit`."""
+
+    run: Callable[[], Any]
+    num_steps: int  # its meta-steps
+    compile_seconds: float
+    compiled: Any  # what `jax.jit` made
+
+
+def compile_ahead(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    """The function compiled for arguments like these, and the seconds that it took."""
+    start = time.perf_counter()
+    compiled = jax.jit(function).lower(*arguments).compile()
+    return compiled, time.perf_counter() - start
+
+
+def our_learning(workload: Workload) -> Learning:
+    return our_learner(workload), optax.adam(OUTER_LEARNING_RATE)
+
+
+def first_state(workload: Workload, learning: Learning) -> jax_meta.TrainState:
+    return jax_meta.init(*learning, to_params(initial_weights(workload)), jax.random.key(0))
+
+
+def compile_fit(
+    workload: Workload, num_steps: int, *, learning: Learning | None = None, mesh: Mesh | None = None
+) -> Program:
+    """Compiles so many meta-steps of `jax_meta.fit` on a workload, of `our_learning` unless told otherwise."""
+    learning = learning or our_learning(workload)
+    sample_tasks, state = replicate((our_sampler(workload), first_state(workload, learning)), mesh)
+    at_once = tasks_at_once(workload, jax.default_backend())
+    options: dict = {"num_tasks": workload.num_tasks, "task_batch_size": at_once, "mesh": mesh}
+
+    def fit(sample_tasks, state):
+        return jax_meta.fit(*learning, sample_tasks, state, num_meta_steps=num_steps, **options)
+
+    compiled, seconds = compile_ahead(fit, sample_tasks, state)
+    return Program(partial(compiled, sample_tasks, state), num_steps, seconds, compiled)

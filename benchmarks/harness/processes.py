@@ -21,8 +21,6 @@ class WorkerError(Exception):
 
 
 class Machine(NamedTuple):
-    """What every process may use."""
-
     device: str  # "cpu" or "gpu"
     threads: int  # cores and threads of each process
     timeout: float  # seconds that one request may take
@@ -39,31 +37,17 @@ class Worker(NamedTuple):
 
 @contextmanager
 def start(
-    function: str,
-    arguments: Mapping[str, Any],
-    machine: Machine,
-    log: Path,
-    *,
-    install: str,
-    variables: Mapping[str, str] = {},
+    function: str, arguments: dict, machine: Machine, log: Path, *, install: str, variables: Mapping[str, str] = {}
 ) -> Iterator[Worker]:
     """Starts a process, whose first answer is to be received; in the end kills it with all that it has started.
 
+    The process calls `function`, a "module:function", which returns what it answers first, and what can be asked for.
     Every library gets the same threads, precision and, on a GPU, memory as it needs it.
-
-    Args:
-        function: "module:function", called in the process; returns what it answers first, and what can be asked for.
-        arguments: of that function, as JSON can have them.
-        machine: what the process may use.
-        log: the file to which goes what it prints.
-        install: what `pip install` has to be given for what the process needs.
-        variables: further variables of its environment.
     """
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "OMP_NUM_THREADS": str(machine.threads),
-        "MKL_NUM_THREADS": str(machine.threads),
+        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(machine.threads)),
         "JAX_PLATFORMS": "cpu" if machine.device == "cpu" else "cuda",
         "JAX_ENABLE_X64": "0",
         "JAX_DEFAULT_MATMUL_PRECISION": "float32",
@@ -71,7 +55,7 @@ def start(
         **variables,
     }
     command = [sys.executable, "-m", "benchmarks.harness.worker", function, json.dumps(arguments)]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+    pipes: dict = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
     with (
         log.open("w") as stderr,
         # A session of its own: Ctrl-C reaches the parent alone, and the whole group can be killed.
@@ -86,7 +70,6 @@ def start(
 
 
 def ask(worker: Worker, do: str, **request: Any) -> Answer:
-    """Sends a request and waits for its answer."""
     assert worker.process.stdin is not None
     with suppress(BrokenPipeError):  # there will be no answer, either
         worker.process.stdin.write(json.dumps({"do": do, **request}).encode() + b"\n")
@@ -99,18 +82,15 @@ def receive(worker: Worker) -> Answer:
     if not select.select([worker.process.stdout], [], [], worker.timeout)[0]:
         raise WorkerError(f"failed: no answer in {worker.timeout:g} s")
     line = worker.process.stdout.readline()
-    answer = json.loads(line) if line else {"error": last_words(worker)}
+    if not line:
+        code, lines = worker.process.wait(), worker.log.read_text(errors="replace").strip().split("\n")
+        raise WorkerError(f"failed: exit code {code}. {lines[-1][:300]}")
+    answer = json.loads(line)
     if "missing" in answer:
         raise WorkerError(f"not installed: pip install {worker.install} ({answer['missing']})")
     if "error" in answer:
         raise WorkerError(f"failed: {answer['error'].strip().splitlines()[0][:300]}")
     return answer
-
-
-def last_words(worker: Worker) -> str:
-    """How a process ended: its exit code, and the last line that it printed."""
-    code = worker.process.wait()
-    return f"exit code {code}. " + worker.log.read_text(errors="replace").strip().split("\n")[-1]
 
 
 def at_once(function: Callable[[Worker], Answer], group: Sequence[Worker]) -> list[Answer]:

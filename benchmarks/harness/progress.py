@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 
 from jax_meta.runs.progress import QUIET_SECONDS, bars, duration
+from jax_meta.runs.writing import into
 
 Tell = Callable[..., None]
 """`tell(doing)` begins the next piece of a part; `tell(doing, completed)` says how many are finished."""
@@ -32,74 +33,67 @@ class Part:
     first: int = 0
 
     def describe(self) -> str:
-        """One line."""
         elapsed, completed = time.monotonic() - self.start, max(0, self.completed)
-        told = [f"{self.name}: {completed:,} of {self.total:,}", *filter(None, [self.doing])]
+        left = f"{duration(elapsed)} so far"
         if completed > self.first:
-            left = elapsed * (self.total - completed) / (completed - self.first)
-            return ", ".join([*told, f"about {duration(left)} left"])
-        return ", ".join([*told, f"{duration(elapsed)} so far"])
+            left = f"about {duration(elapsed * (self.total - completed) / (completed - self.first))} left"
+        return ", ".join(filter(None, [f"{self.name}: {completed:,} of {self.total:,}", self.doing, left]))
 
 
 @contextmanager
 def progress(log: Path, command: str, *, every: float = QUIET_SECONDS) -> Iterator[Begin]:
     """Yields what begins a part; parts may go on side by side, in threads.
 
-    Args:
-        log: the file that the lines are added to, each after the time since the start.
-        command: the first line of the log.
-        every: seconds between two lines, whatever is going on.
+    The log begins with the command, and has the time since the start before each line; `every` is in seconds.
     """
     start, parts, lock, ended = time.monotonic(), list[Part](), Lock(), Event()
+    display, terminal, write = bars(), sys.stdout.isatty(), into(log)
+
+    def note(line: str) -> None:
+        write(f"{timedelta(seconds=int(time.monotonic() - start))} {line}")
+
+    def say(line: str) -> None:
+        with lock:
+            note(line)
+            if not terminal:
+                with suppress(OSError):  # a closed pipe is no reason to end a measurement
+                    print(line, flush=True)
+
+    def watch() -> None:
+        while not ended.wait(every):
+            at_work = f"at work, {duration(time.monotonic() - start)} so far"
+            for line in [part.describe() for part in parts] or [at_work]:
+                say(line)
+
+    @contextmanager
+    def begin(name: str, total: int) -> Iterator[Tell]:
+        part = Part(name, max(1, total), time.monotonic())
+        bar = display.add_task(name, total=part.total, status="")
+
+        def show(doing: str, completed: int) -> None:
+            part.doing, part.completed = doing, completed
+            display.update(bar, completed=completed, status=doing)
+
+        def tell(doing: str, completed: int | None = None) -> None:
+            if part.completed < 0:
+                part.first = completed or 0
+            show(doing, part.completed + 1 if completed is None else completed)
+
+        parts.append(part)
+        try:
+            yield tell
+        except BaseException:
+            say(f"{part.describe()}: stopped")
+            raise
+        finally:
+            parts.remove(part)
+        show("finished", part.total)
+        say(f"{name}: finished, {part.total:,} in {duration(time.monotonic() - part.start)}")
+
+    note(command)
     with ExitStack() as stack:
-        file = stack.enter_context(log.open("a", encoding="utf-8"))
-        display = stack.enter_context(bars()) if sys.stdout.isatty() else None
-
-        def note(line: str) -> None:
-            with suppress(OSError):  # a full disk or a closed pipe is no reason to end a measurement
-                print(timedelta(seconds=int(time.monotonic() - start)), line, file=file, flush=True)
-
-        def say(line: str) -> None:
-            with lock:
-                note(line)
-                if display is None:
-                    with suppress(OSError):
-                        print(line, flush=True)
-
-        def watch() -> None:
-            while not ended.wait(every):
-                for line in [part.describe() for part in parts] or [
-                    f"at work, {duration(time.monotonic() - start)} so far"
-                ]:
-                    say(line)
-
-        @contextmanager
-        def begin(name: str, total: int) -> Iterator[Tell]:
-            part = Part(name, max(1, total), time.monotonic())
-            bar = None if display is None else display.add_task(name, total=part.total, status="")
-
-            def show(doing: str, completed: int) -> None:
-                part.doing, part.completed = doing, completed
-                if display is not None and bar is not None:
-                    display.update(bar, completed=completed, status=doing)
-
-            def tell(doing: str, completed: int | None = None) -> None:
-                if part.completed < 0:
-                    part.first = completed or 0
-                show(doing, part.completed + 1 if completed is None else completed)
-
-            parts.append(part)
-            try:
-                yield tell
-            except BaseException:
-                say(f"{part.describe()}: stopped")
-                raise
-            finally:
-                parts.remove(part)
-            show("finished", part.total)
-            say(f"{name}: finished, {part.total:,} in {duration(time.monotonic() - part.start)}")
-
-        note(command)
+        if terminal:
+            stack.enter_context(display)
         watcher = Thread(target=watch, daemon=True)
         watcher.start()
         stack.callback(watcher.join)

@@ -1,41 +1,42 @@
 """What every benchmark writes: results.json with its environment, table.md, figures; each whole or not at all."""
 
+import importlib.metadata
 import json
+import os
+import platform
 import re
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from matplotlib.figure import Figure
 
-from benchmarks.harness.machine import environment
+from jax_meta.runs.processor import processor
 from jax_meta.whole_files import whole_file, write_whole
 
+PACKAGES = ("jax-metalearn", "jax", "jaxlib", "optax", "flax", "numpy")
 Column = str | Callable[[Any], str]
 """A cell of a record: a format of its fields, as `{seconds:.1f}`, or a function of it."""
+Row = tuple[float, str]
+"""What a benchmark says of a results.json: the minutes on two CPU cores, and the answer in one line."""
 
 
-def in_words(settings: Mapping[str, Any]) -> str:
-    """Settings to read: `steps 60,000, ...`."""
-    return ", ".join(
-        f"{name} {value:,}" if type(value) is int else f"{name} {value}" for name, value in settings.items()
-    )
-
-
-def write_results(options: Namespace, content: Mapping[str, Any], tables: str) -> None:
-    """Writes results.json, with the environment first, and table.md, to the folder that the options name."""
+def write_results(options: Namespace, content: dict, tables: str, **figures: Figure) -> None:
+    """Writes results.json, with the environment first, table.md and the figures to the folder that the options name."""
     write_json(options.output / "results.json", {**environment(options.command), **content})
     write_text(options.output / "table.md", tables)
+    for name, figure in figures.items():
+        save_figure(options.output / f"{name}.png", figure)
 
 
 def save_figure(path: Path, figure: Figure) -> None:
-    """Writes a figure in the format of the file's suffix."""
     with whole_file(path) as file:
         figure.savefig(file, format=path.suffix[1:])
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: dict) -> None:
     """Writes indented JSON, each list of numbers on one line; ValueError for a number that is not finite."""
     text = json.dumps(content, indent=2, allow_nan=False)
     text = re.sub(r"\[[^\[\]{}]*\]", lambda match: re.sub(r"\s+", " ", match[0]), text)
@@ -43,8 +44,18 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file, in UTF-8."""
     write_whole(path, text.encode())
+
+
+def environment(command: str) -> dict:
+    """The command, the device, the processor and the versions; no date, so that the same run gives the same file."""
+    return {
+        "command": command,
+        "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, {platform.machine()}",
+        "processor": processor(),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
 
 
 def rounded(values: Any, digits: int = 5) -> Any:
@@ -58,10 +69,21 @@ def rounded(values: Any, digits: int = 5) -> Any:
     return values
 
 
-def records_table(records: Iterable[Mapping[str, Any]], columns: Mapping[str, Column]) -> str:
+def in_words(settings: dict) -> str:
+    """Settings to read: `steps 60,000, ...`."""
+    told = (f"{value:,}" if type(value) is int else value for value in settings.values())
+    return ", ".join(f"{name} {value}" for name, value in zip(settings, told, strict=True))
+
+
+def counted(count: int, what: str) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def records_table(records: Iterable[dict], columns: Mapping[str, Column]) -> str:
     """A Markdown table of records: one row for each, one column for each name."""
 
-    def cell(column: Column, record: Mapping[str, Any]) -> str:
+    def cell(column: Column, record: dict) -> str:
         return column(record) if callable(column) else column.format(**record)
 
     return markdown_table(list(columns), [[cell(column, record) for column in columns.values()] for record in records])

@@ -14,7 +14,6 @@ Gradient = Callable[[Tensors, Tasks], tuple[torch.Tensor, list[torch.Tensor]]]
 
 
 def mlp(weights: Tensors, inputs: torch.Tensor) -> torch.Tensor:
-    """The perceptron with ReLU, from the weight and bias of each layer."""
     for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
         inputs = functional.relu(functional.linear(inputs, weight, bias))
     return functional.linear(inputs, *weights[-2:])
@@ -35,15 +34,11 @@ def batch_norm(images: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
 
 
 class BatchNorm(nn.Module):
-    """`batch_norm` as a layer."""
-
     def __init__(self, features: int) -> None:
-        """Bias 0."""
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(features))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """`[examples, features, height, width]` to the same."""
         return batch_norm(images, self.bias)
 
 
@@ -51,21 +46,18 @@ class Flatten(nn.Module):
     """Features in the order of `jax_meta.models.Conv4`: channels last."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """`[examples, channels, height, width]` to `[examples, features]`."""
         return images.permute(0, 2, 3, 1).flatten(1)
 
 
 def to_torch(array: np.ndarray) -> torch.Tensor:
     """Kernels `[height, width, in, out]` to `[out, in, height, width]`, `[in, out]` to `[out, in]`; others stay."""
-    axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(array.ndim)
-    return torch.tensor(np.ascontiguousarray(array.transpose(axes) if axes else array))
+    axes = {4: (3, 2, 0, 1)}.get(array.ndim, range(array.ndim)[::-1])
+    return torch.tensor(np.ascontiguousarray(array.transpose(axes)))
 
 
 def from_torch(tensor: torch.Tensor) -> np.ndarray:
-    """The inverse of `to_torch`."""
-    axes = {4: (2, 3, 1, 0), 2: (1, 0)}.get(tensor.ndim)
-    array = tensor.detach().cpu().numpy()
-    return array.transpose(axes) if axes else array
+    axes = {4: (2, 3, 1, 0)}.get(tensor.ndim, range(tensor.ndim)[::-1])
+    return tensor.detach().cpu().numpy().transpose(axes)
 
 
 def layer_order(name: str) -> tuple[bool, str, bool]:
@@ -79,7 +71,6 @@ def weight_list(weights: Weights, device: str) -> list[torch.Tensor]:
 
 
 def network(workload: Workload, weights: Weights, device: str) -> nn.Module:
-    """The network as a module with these weights, in their dtype."""
     tensors = weight_list(weights, device)
     layers: list[nn.Module] = []
     for tensor in tensors[:-2:2]:
@@ -98,7 +89,6 @@ def network(workload: Workload, weights: Weights, device: str) -> nn.Module:
 
 
 def criterion(workload: Workload) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Mean squared error, or cross-entropy."""
     return functional.mse_loss if workload.model == "mlp" else functional.cross_entropy
 
 
@@ -115,11 +105,8 @@ def tasks_to_torch(tasks: Tasks, device: str) -> Tasks:
 
 
 def one_by_one(tasks: Tasks) -> Iterator[Tasks]:
-    """The tasks of a meta-step, one after the other."""
-    return (
-        ((support_inputs, support_targets), (query_inputs, query_targets))
-        for support_inputs, support_targets, query_inputs, query_targets in zip(*tasks[0], *tasks[1], strict=True)
-    )
+    support, query = (zip(*batch, strict=True) for batch in tasks)
+    return zip(support, query, strict=True)
 
 
 def value_and_gradient(workload: Workload) -> Gradient:
@@ -135,9 +122,8 @@ def value_and_gradient(workload: Workload) -> Gradient:
             adapted = list(weights)
             for _ in range(workload.inner_steps):
                 slopes = torch.autograd.grad(loss(adapted, support), adapted, create_graph=workload.second_order)
-                adapted = [
-                    weight - workload.learning_rate * slope for weight, slope in zip(adapted, slopes, strict=True)
-                ]
+                pairs = zip(adapted, slopes, strict=True)
+                adapted = [weight - workload.learning_rate * slope for weight, slope in pairs]
             query_loss = loss(adapted, query)
             for total, slope in zip(totals, torch.autograd.grad(query_loss, weights), strict=True):
                 total += slope / workload.num_tasks

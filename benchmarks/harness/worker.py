@@ -11,20 +11,18 @@ import os
 import pkgutil
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
 Answer = dict[str, Any]
-Served = tuple[Answer, Mapping[str, Callable[..., Answer]]]
-"""What `FUNCTION` returns."""
+Served = tuple[Answer, dict[str, Callable[..., Answer]]]  # what `FUNCTION` returns
 
 
 def main() -> None:
-    """Serves until the input ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that what a library prints is not taken for an answer
-    served: Mapping[str, Callable[..., Answer]] | None = None
+    served: dict[str, Callable[..., Answer]] | None = None
     for line in chain(["{}"], sys.stdin):
         request = json.loads(line)
         try:

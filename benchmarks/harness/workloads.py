@@ -1,26 +1,24 @@
 """What is to be done, with NumPy alone: the workloads, their tasks, and the problem on which all must agree."""
 
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-Batch = tuple[Any, Any]
-"""`(inputs, targets)`, leaves `[num_tasks, examples, ...]`."""
+Batch = tuple[Any, Any]  # `(inputs, targets)`, leaves `[num_tasks, examples, ...]`
 Tasks = tuple[Batch, Batch]
 """`(support, query)` of one meta-step; images are `[num_tasks, examples, height, width, channels]`."""
-Weights = Mapping[str, np.ndarray]
-"""The parameters of `jax_meta.models` by their path, in the order of the layers."""
+Weights = dict[str, np.ndarray]  # the parameters of `jax_meta.models` by their path, in the order of the layers
 
 OUTER_LEARNING_RATE = 1e-3
 IMAGES_OF_A_CLASS, CLASSES = 20, 200
 
 
 class Workload(NamedTuple):
-    """Meta-steps of one kind: MAML with SGD in the inner loop and Adam in the outer, in float32."""
+    """Meta-steps of one kind: MAML with SGD in the inner loop and Adam in the outer; or adaptations. In float32."""
 
     name: str  # for the command line and the tables
     model: Literal["mlp", "conv4"]  # on sines, or on images
@@ -33,6 +31,7 @@ class Workload(NamedTuple):
     ways: int  # classes in a task of images
     width: int  # units of both hidden layers, or filters of each block
     size: int  # height and width of an image
+    adapts: bool = False  # whether one new task is adapted to, and nothing is meta-trained
 
 
 def sine(num_tasks: int, inner_steps: int, *, second_order: bool = True, width: int = 40) -> Workload:
@@ -49,6 +48,12 @@ def conv4(
     return Workload(name, "conv4", num_tasks, inner_steps, second_order, 0.05, 1, queries, 5, width, size)
 
 
+def adapt(workload: Workload) -> Workload:
+    """Its inner steps alone, on one task."""
+    return workload._replace(name=f"adapt-{workload.model}-{workload.inner_steps}", adapts=True)
+
+
+ADAPTATIONS = (adapt(sine(1, 1)), adapt(sine(1, 10)), adapt(conv4(1, 5)))
 WORKLOADS = {
     workload.name: workload
     for second_order in (True, False)
@@ -56,11 +61,10 @@ WORKLOADS = {
         *(sine(*numbers, second_order=second_order) for numbers in ((1, 1), (25, 1), (25, 5))),
         *(conv4(4, inner_steps, second_order=second_order) for inner_steps in (1, 5)),
     )
-}
+} | {workload.name: workload for workload in ADAPTATIONS}
 
 
 def task_source(workload: Workload) -> Callable[[np.random.Generator], Tasks]:
-    """A function that draws the tasks of one meta-step."""
     if workload.model == "mlp":
         return partial(draw_sines, workload)
     return partial(draw_episodes, workload, random_images(workload))
@@ -97,10 +101,8 @@ def draw_episodes(workload: Workload, images: np.ndarray, generator: np.random.G
 
 
 def save_problem(path: Path, weights: Weights, batches: Sequence[Tasks]) -> None:
-    """Writes initial weights, and the tasks of a few meta-steps, for processes that have NumPy alone."""
     path.write_bytes(pickle.dumps((dict(weights), list(batches))))
 
 
 def load_problem(path: str | Path) -> tuple[Weights, list[Tasks]]:
-    """Reads what `save_problem` wrote."""
     return pickle.loads(Path(path).read_bytes())

@@ -1,1 +1,1 @@
-"""What it costs to make the tasks on the host."""
+"""What does a meta-step cost when its tasks are made on the host?"""

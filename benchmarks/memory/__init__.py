@@ -1,1 +1,1 @@
-"""The parts of `memory.py`: what each variant keeps in memory, seen from a process of its own."""
+"""How much memory does a second-order meta-gradient need?"""

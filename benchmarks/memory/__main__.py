@@ -17,28 +17,22 @@ import argparse
 import os
 import tempfile
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from benchmarks.harness.arguments import make_parser, parse, positive
+from benchmarks.harness.command import COUNT, COUNTS, make_parser, parse, positive, running
 from benchmarks.harness.jax_networks import initial_weights
 from benchmarks.harness.processes import Machine
-from benchmarks.harness.progress import Tell
-from benchmarks.harness.rounds import Record
-from benchmarks.harness.running import running
+from benchmarks.harness.rounds import Turns
 from benchmarks.harness.workloads import Workload, conv4, save_problem, task_source
-from benchmarks.memory.measure import TOLERANCE, measure, measure_compiled
+from benchmarks.memory.measure import TOLERANCE, VARIANTS, Variants, measure, measure_compiled, of_kind, perceptron
 from benchmarks.memory.results import Findings, write
-from benchmarks.memory.variants import VARIANTS, Variant, of_kind, perceptron
 
 
 class Plan(NamedTuple):
-    """What is measured."""
-
     workload: Workload = conv4(4, 5)  # its inner steps are those at which tasks and filters vary
     inner_steps: tuple[int, ...] = (1, 5, 20, 100)  # each of them with all variants
     num_tasks: tuple[int, ...] = (1, 4, 16, 64)  # a meta-step to compile for, at the workload's width
@@ -47,78 +41,59 @@ class Plan(NamedTuple):
     repeats: int = 3  # rounds after the first
     seconds: float = 10.0  # a variant takes no further turn once its turns have lasted so long
 
-    def sizes(self) -> list[tuple[int, int]]:
+    def sizes(self) -> list[dict]:
         """Tasks and filters to compile for."""
-        widths = [width for width in self.widths if width != self.workload.width]
-        by_tasks = [(num_tasks, self.workload.width) for num_tasks in self.num_tasks]
-        return by_tasks + [(self.workload.num_tasks, width) for width in widths]
+        num_tasks, width = self.workload.num_tasks, self.workload.width
+        by_tasks = [{"num_tasks": number, "width": width} for number in self.num_tasks]
+        return by_tasks + [{"num_tasks": num_tasks, "width": other} for other in self.widths if other != width]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command."""
-    options = parse_arguments(arguments)
+    parser = make_parser("memory", __doc__)
+    add, names = parser.add_argument, list(VARIANTS)
+    add("--steps", default=Plan().inner_steps, help="numbers of inner steps", **COUNTS)
+    add("--variants", nargs="+", choices=names, default=names, metavar="VARIANT", help="what is compared")
+    add("--repeats", default=3, help="rounds after the first, fewer for what is slow", **COUNT)
+    add("--timeout", type=positive, default=400, metavar="S", help="seconds of a compilation or a meta-gradient")
+    options = parse(parser, arguments)
     jax.config.update("jax_platforms", "cpu")  # where the processes that are measured work, too
     variants = {name: variant for name, variant in VARIANTS.items() if name in options.variants}
     plan = Plan(inner_steps=tuple(sorted(set(options.steps))), repeats=options.repeats)
     run(plan, variants, Machine("cpu", os.cpu_count() or 1, options.timeout), options)
 
 
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = make_parser("memory", __doc__)
-    add, names = parser.add_argument, list(VARIANTS)
-    add("--steps", type=positive, nargs="+", default=Plan().inner_steps, metavar="N", help="numbers of inner steps")
-    add("--variants", nargs="+", choices=names, default=names, metavar="VARIANT", help="what is compared")
-    add("--repeats", type=positive, default=3, metavar="N", help="rounds after the first, fewer for what is slow")
-    add("--timeout", type=positive, default=400, metavar="S", help="seconds of a compilation or a meta-gradient")
-    return parse(parser, arguments)
-
-
-def run(plan: Plan, variants: Mapping[str, Variant], machine: Machine, options: argparse.Namespace) -> None:
-    """Measures inner steps, sizes and the perceptron, and writes after each what is known."""
+def run(plan: Plan, variants: Variants, machine: Machine, options: argparse.Namespace) -> None:
     findings, ours = Findings({}, {}, {}), of_kind(variants, "ours")
     settings = {"workload": plan.workload._asdict(), "perceptron": dict(plan.perceptron)}
-    with (
-        running(options, kept=f"what was finished is kept in {options.output}") as begin,
-        tempfile.TemporaryDirectory() as name,
-    ):
-        folder = Path(name)
-        each = partial(measure, machine=machine, folder=folder, repeats=plan.repeats, seconds=plan.seconds)
+    kept = f"what was finished is kept in {options.output}"
+    with running(options, kept=kept) as begin, tempfile.TemporaryDirectory() as name:
+        folder, turns = Path(name), Turns(plan.repeats, plan.seconds)
         for steps in plan.inner_steps:
             with begin(f"{steps} inner steps", len(variants) * (1 + plan.repeats)) as tell:
-                arguments = images(plan.workload._replace(inner_steps=steps), folder)
-                findings.by_steps[steps] = each(variants, arguments, TOLERANCE * steps, tell)
+                problem, told = images(plan.workload._replace(inner_steps=steps), folder), turns._replace(tell=tell)
+                findings.by_steps[steps] = measure(variants, problem, machine, folder, told, TOLERANCE * steps)
             write(options, settings, findings, variants)
+        apart = folder / "sizes"  # so that nothing is found in the compilation cache
+        apart.mkdir()
         with begin("tasks and filters", len(ours) * len(plan.sizes())) as tell:
-            findings.sizes.update(measure_sizes(plan, ours, machine, folder, tell))
+            arguments = [images(plan.workload._replace(**size), folder) for size in plan.sizes()]
+            for variant, records in measure_compiled(ours, arguments, machine, apart, tell).items():
+                sizes = zip(plan.sizes(), records, strict=True)
+                findings.sizes[variant] = [size | record for size, record in sizes]
         chosen = perceptron(ours)
         with begin("MLP", len(chosen) * (1 + plan.repeats)) as tell:
-            findings.perceptron.update(each(chosen, plan.perceptron, TOLERANCE, tell))
+            told = turns._replace(tell=tell)
+            findings.perceptron.update(measure(chosen, dict(plan.perceptron), machine, folder, told))
         write(options, settings, findings, variants)
 
 
-def images(workload: Workload, folder: Path) -> dict[str, Any]:
+def images(workload: Workload, folder: Path) -> dict:
     """The arguments of a variant, with weights and tasks in a file, so that no process has to make them."""
     problem = folder / f"problem-{workload.num_tasks}-{workload.width}"
     if not problem.exists():
         tasks = task_source(workload)(np.random.default_rng(1))
         save_problem(problem, initial_weights(workload), [tasks])
     return {"workload": workload._asdict(), "problem": str(problem)}
-
-
-def measure_sizes(
-    plan: Plan, variants: Mapping[str, Variant], machine: Machine, folder: Path, tell: Tell
-) -> dict[str, list[Record]]:
-    """Temporary memory against tasks, then against width."""
-    sizes: list[dict[str, Any]] = [{"num_tasks": num_tasks, "width": width} for num_tasks, width in plan.sizes()]
-    arguments = [images(plan.workload._replace(**size), folder) for size in sizes]
-    apart = folder / "sizes"  # so that nothing is found in the compilation cache
-    apart.mkdir()
-    found = measure_compiled(variants, arguments, machine, apart, tell)
-    return {
-        name: [{**size, **record} for size, record in zip(sizes, records, strict=True)]
-        for name, records in found.items()
-    }
 
 
 if __name__ == "__main__":

@@ -5,24 +5,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from flax.traverse_util import flatten_dict
 
 import jax_meta
-from benchmarks.harness.jax_networks import naive_meta_gradient, our_learner, our_meta_gradient, to_params
+from benchmarks.harness.jax_networks import flat, naive_meta_gradient, our_learner, our_meta_gradient, to_params
 from benchmarks.harness.workloads import Workload, load_problem
 from benchmarks.memory.program import Build, Program
 from jax_meta import Task
 
 
-def ours(workload: dict[str, Any], problem: str, *, task_batch_size: int | None = None, **options: Any) -> Build:
+def ours(workload: dict, problem: str, *, task_batch_size: int | None = None, **options: Any) -> Build:
     """`jax_meta.meta_gradient` of MAML on images, with the options of `jax_meta.maml`."""
     learner = our_learner(Workload(**workload), **options)
     return ahead_of_time(our_meta_gradient(learner, task_batch_size), *load(problem))
 
 
-def naive(workload: dict[str, Any], problem: str) -> Build:
+def naive(workload: dict, problem: str) -> Build:
     """`flax.linen` under `vmap`, with a scanned inner loop."""
     return ahead_of_time(naive_meta_gradient(Workload(**workload)), *load(problem))
 
@@ -40,20 +38,16 @@ def mlp(
 
 
 def load(problem: str) -> tuple[Any, Task]:
-    """Parameters, and the tasks of one meta-step."""
     weights, batches = load_problem(problem)
     return to_params(weights), jax.tree.map(jnp.asarray, Task(*batches[0]))
 
 
 def ahead_of_time(function: Callable[..., Any], *arguments: Any) -> Build:
-    """Compiles the function for these arguments when it is asked to."""
-
     def build():
         compiled = jax.jit(function).lower(*arguments).compile()
 
         def run():
-            gradient = jax.block_until_ready(compiled(*arguments))
-            return {name: np.asarray(leaf) for name, leaf in flatten_dict(gradient, sep="/").items()}
+            return flat(jax.block_until_ready(compiled(*arguments)))
 
         return Program(run, compiled.memory_analysis().temp_size_in_bytes)
 

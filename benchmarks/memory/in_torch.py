@@ -11,7 +11,7 @@ from benchmarks.memory.program import Build, Gradient, Program
 from benchmarks.peers.peer import PEERS
 
 
-def peer(workload: dict[str, Any], problem: str, *, name: str) -> Build:
+def peer(workload: dict, problem: str, *, name: str) -> Build:
     """A peer's meta-gradient: what it feeds to the outer optimizer, whose own step is small beside it."""
     weights, batches = load_problem(problem)
     made = pkgutil.resolve_name(PEERS[name].make)(Workload(**workload), weights, "cpu")

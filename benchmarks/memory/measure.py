@@ -1,50 +1,78 @@
 """All variants on one workload: compilation, turns, and whether their meta-gradients agree."""
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.harness.processes import Machine, Worker, WorkerError, ask, receive, start
-from benchmarks.harness.progress import Tell
-from benchmarks.harness.rounds import Record, measure_each, reporting, silent
+from benchmarks.harness.rounds import Record, Tell, Turns, measure_each, reporting, silent
 from benchmarks.memory.program import Gradient
-from benchmarks.memory.variants import Variant
+from benchmarks.peers.peer import PEERS, Entry
 
 TOLERANCE = 1e-3
 """The relative difference between meta-gradients that float32 may cause, for each inner step: its rounding turns a ReLU
 or a maximum here and there, and every further step starts from that."""
+DEFAULT = "none"  # the variant that times are relative to
+CACHE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+"""What was compiled once is found again, whatever its size."""
+
+
+class Variant(NamedTuple):
+    """One way to compute the same meta-gradient."""
+
+    entry: Entry  # its label, and "module:function", which is called as `make(**arguments, **options)`
+    options: dict  # what sets it apart from others of the same function
+
+
+def ours(label: str, **options: Any) -> Variant:
+    entry = Entry(label, "benchmarks.memory.in_jax:ours", "jax-metalearn", "ours")
+    return Variant(entry, {"task_batch_size": 1, **options})
+
+
+def torch_peer(name: str) -> Variant:
+    return Variant(PEERS[name]._replace(make="benchmarks.memory.in_torch:peer"), {"name": name})
+
+
+VARIANTS = {
+    "vmap": ours("jax_meta, all tasks at once", task_batch_size=None),
+    DEFAULT: ours("jax_meta"),
+    "steps": ours('jax_meta, remat="steps"', remat="steps"),
+    "blocks": ours('jax_meta, remat="blocks"', remat="blocks"),
+    "mixed": ours("jax_meta, mixed_mode", mixed_mode=True),
+    "mixed-updates": ours('jax_meta, mixed_mode, remat="updates"', mixed_mode=True, remat="updates"),
+    "mixed-blocks": ours('jax_meta, mixed_mode, remat="blocks"', mixed_mode=True, remat="blocks"),
+    "naive": Variant(Entry("plain JAX, vmap and scan", "benchmarks.memory.in_jax:naive", "jax flax optax", "jax"), {}),
+    **{name: torch_peer(name) for name in ("torch", "higher", "learn2learn")},
+}
+Variants = dict[str, Variant]
+
+
+def of_kind(variants: Variants, *kinds: str) -> dict[str, Variant]:
+    return {name: variant for name, variant in variants.items() if variant.entry.kind in kinds}
+
+
+def perceptron(variants: Variants) -> dict[str, Variant]:
+    """Those that the second workload, of a single task, can tell apart."""
+    return {
+        name: variant._replace(entry=variant.entry._replace(make="benchmarks.memory.in_jax:mlp"))
+        for name, variant in of_kind(variants, "ours").items()
+        if variant.options.get("task_batch_size")
+    }
 
 
 def measure(
-    variants: Mapping[str, Variant],
-    arguments: Mapping[str, Any],
-    tolerance: float = TOLERANCE,
-    tell: Tell = silent,
-    *,
-    machine: Machine,
-    folder: Path,
-    repeats: int,
-    seconds: float,
+    variants: Variants, arguments: dict, machine: Machine, folder: Path, turns: Turns, tolerance: float = TOLERANCE
 ) -> dict[str, Record]:
     """What came of each: its `status`, and its numbers if that is "measured"; a failure ends that variant alone.
 
-    First each has the machine for itself, and runs once. What was compiled then starts again in a second process, which
-    finds the program in JAX's compilation cache. After that they take turns.
-
-    Args:
-        variants: in the order of their turns; the others must agree with the first that works.
-        arguments: of the workload, for all variants.
-        tolerance: the largest relative difference from the meta-gradient of the first.
-        tell: is called with what is going on.
-        machine: what each may use.
-        folder: for logs, gradients and compiled programs.
-        repeats: rounds in which each has its turn.
-        seconds: after the first round, a variant takes no further turn once its runs have lasted so long.
+    First each has the machine for itself, and runs once; its meta-gradient must agree with that of the first. What was
+    compiled then starts again in a second process, which finds the program in JAX's compilation cache. After that they
+    take turns, and a variant whose runs have lasted so many seconds takes no further one.
     """
     reference: Gradient = {}
 
@@ -66,26 +94,21 @@ def measure(
             gradient = {path: array.astype(float) for path, array in file.items()}
         check(gradient, reference or gradient, tolerance, record)
         reference = reference or gradient
-        return partial(take_turn, worker, record, seconds)
+        return partial(take_turn, worker, record, turns.seconds)
 
-    return {name: summarise(record) for name, record in measure_each(variants, prepare, repeats, tell).items()}
+    records = measure_each(variants, prepare, turns.repeats, turns.tell)
+    return {name: summarise(record) for name, record in records.items()}
 
 
 def start_variant(name: str, variant: Variant, machine: Machine, folder: Path, stack: ExitStack) -> Worker:
-    """A process that waits for requests, and finds again what was compiled once, whatever its size."""
-    variables = {
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
     function, log, install = "benchmarks.memory.program:serve", folder / f"{name}.log", variant.entry.install
+    variables = {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"), **CACHE}
     worker = stack.enter_context(start(function, {}, machine, log, install=install, variables=variables))
     receive(worker)
     return worker
 
 
-def build(worker: Worker, variant: Variant, arguments: Mapping[str, Any]) -> Record:
-    """Has a program made and compiled."""
+def build(worker: Worker, variant: Variant, arguments: dict) -> Record:
     return ask(worker, "build", make=variant.entry.make, arguments={**arguments, **variant.options})
 
 
@@ -102,7 +125,6 @@ def check(gradient: Gradient, reference: Gradient, tolerance: float, record: Rec
 
 
 def norm(leaves: Iterable[np.ndarray]) -> float:
-    """The Euclidean norm of all."""
     return float(np.sqrt(sum((leaf**2).sum() for leaf in leaves)))
 
 
@@ -126,11 +148,7 @@ def summarise(record: Record) -> Record:
 
 
 def measure_compiled(
-    variants: Mapping[str, Variant],
-    sizes: Sequence[Mapping[str, Any]],
-    machine: Machine,
-    folder: Path,
-    tell: Tell = silent,
+    variants: Variants, sizes: Sequence[dict], machine: Machine, folder: Path, tell: Tell = silent
 ) -> dict[str, list[Record]]:
     """Temporary memory of each at each of the sizes, which are arguments of the variants; nothing runs."""
     records: dict[str, list[Record]] = {name: [{"status": "measured"} for _ in sizes] for name in variants}

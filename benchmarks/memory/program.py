@@ -1,26 +1,24 @@
 """What is measured, and what its process tells of it, with NumPy and the standard library alone."""
 
 import pkgutil
+import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.harness.worker import Answer, Served
 
 STATUS = Path("/proc/self/status")
-Gradient = Mapping[str, Any]
-"""The arrays of a meta-gradient by the path of their parameter."""
+Gradient = dict  # the arrays of a meta-gradient by the path of their parameter
 
 
 class Program(NamedTuple):
-    """A meta-gradient that is ready to run."""
-
     run: Callable[[], Gradient]  # computes it
     temporary_bytes: int | None  # needed beside arguments and results; None for what is not compiled
 
@@ -33,7 +31,7 @@ def serve() -> Served:
     """What a variant's process does: it makes a program, and runs it; until then it has NumPy in memory and no more."""
     made: list[Program] = []
 
-    def build(make: str, arguments: dict[str, Any]) -> Answer:
+    def build(make: str, arguments: dict) -> Answer:
         made.clear()  # before the next one is made
         compile_ = pkgutil.resolve_name(make)(**arguments)
         before, start = resident(), time.perf_counter()
@@ -79,6 +77,5 @@ def peak() -> float:
 
 
 def from_status(name: str) -> float:
-    """A line of `/proc/self/status`, which are in kB."""
-    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
-    return int(lines[name].split()[0]) / 2**10
+    (kilobytes,) = re.findall(rf"^{name}:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
+    return int(kilobytes) / 2**10

@@ -1,62 +1,69 @@
 """The tables, the file of results and the figure of `benchmarks.memory`, and what is read off them."""
 
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.harness.index import Row
-from benchmarks.harness.results import markdown_table, rounded, save_figure, write_results
-from benchmarks.harness.rounds import Record
-from benchmarks.memory.variants import DEFAULT, Variant, of_kind
+from benchmarks.harness.results import Row, counted, markdown_table, rounded, write_results
+from benchmarks.harness.rounds import Record, reasons
+from benchmarks.memory.measure import DEFAULT, Variants, of_kind
 
-BySteps = Mapping[int, Mapping[str, Record]]
-"""Inner steps, then variant."""
-Sizes = Mapping[str, Sequence[Record]]
-"""Variant, then one record for each size, with `num_tasks` and `width`."""
-Variants = Mapping[str, Variant]
-PEER_STEPS = 20
-"""The inner steps at which the leanest peer sets the mark."""
-STAGES = {
+BySteps = dict[int, dict]  # inner steps, then variant
+Sizes = dict[str, list[Record]]  # variant, then one record for each size, with `num_tasks` and `width`
+PEER_STEPS = 20  # the inner steps at which the leanest peer sets the mark
+BY_STEPS = {
+    "Peak resident MiB (seconds a meta-gradient)": "{peak_compiled_before_mib:,.0f} ({seconds:.2f})",
+    "Peak resident MiB where it is compiled, too": "{peak_mib:,.0f}",
+    "Temporary MiB (times the default's seconds)": "{temporary_mib:,.1f} ({times})",
+}
+STAGES = {  # when memory is needed
     "before": "{resident_before_mib:,.0f}",
     "peak of compilation": "{peak_before_running_mib:,.0f}",
     "after compilation": "{resident_after_compilation_mib:,.0f}",
     "peak of running": "{peak_running_mib:,.0f}",
+    "compile, s": "{compile_seconds:.1f}",
 }
-"""When memory is needed."""
+PERCEPTRON = {
+    "temporary MiB": "{temporary_mib:,.0f}",
+    "seconds a meta-gradient": "{seconds:.2f}",
+    "of the default's": "{times}",
+}
 
 
 class Findings(NamedTuple):
-    """What has been measured so far: by inner steps and variant; by variant, one a size; and by variant."""
-
-    by_steps: dict[int, dict[str, Record]]
+    by_steps: dict[int, dict]
     sizes: dict[str, list[Record]]
-    perceptron: dict[str, Record]
+    perceptron: dict
 
 
-def write(options: Namespace, settings: Mapping[str, Any], findings: Findings, variants: Variants) -> None:
-    """Writes results.json, table.md and memory.png, with what has been measured so far."""
+def write(options: Namespace, settings: dict, findings: Findings, variants: Variants) -> None:
     content = {
         **settings,
-        "variants": {name: variant.entry.label for name, variant in variants.items()},
+        "variants": labels(variants),
         f"leanest_peer_at_{PEER_STEPS}_steps": mark(findings.by_steps, variants),
         "by_inner_steps": rounded(findings.by_steps),
         "by_size": rounded(findings.sizes),
         "of_the_perceptron": rounded(findings.perceptron),
     }
-    write_results(options, content, tables(*findings, variants))
-    save_figure(options.output / "memory.png", draw(findings.by_steps, variants))
+    write_results(options, content, tables(*findings, variants), memory=draw(findings.by_steps, variants))
 
 
-def row(told: Mapping[str, Any]) -> Row:
-    """The line of benchmarks/README.md."""
+def labels(variants: Variants) -> dict[str, str]:
+    return {name: variant.entry.label for name, variant in variants.items()}
+
+
+def row(told: dict) -> Row:
     steps, records = max(told["by_inner_steps"].items(), key=lambda item: int(item[0]))
     peaks = {name: record.get("peak_compiled_before_mib") for name, record in records.items()}
     shown = [f"{told['variants'][name]} {peak:,.0f}" for name, peak in peaks.items() if peak is not None]
-    answer = f"peak MiB of {steps} inner steps: {'; '.join(shown)}"
-    return Row("How much memory does a second-order meta-gradient need?", 25, answer)
+    return 25, f"peak MiB of {steps} inner steps: {'; '.join(shown)}"
+
+
+def mark(by_steps: BySteps, variants: Variants) -> Record | None:
+    return leanest(by_steps, PEER_STEPS, variants.keys() - of_kind(variants, "ours").keys())
 
 
 def leanest(by_steps: BySteps, steps: int, names: Iterable[str]) -> Record | None:
@@ -69,12 +76,7 @@ def leanest(by_steps: BySteps, steps: int, names: Iterable[str]) -> Record | Non
     return {"variant": best, "inner_steps": steps, "peak_mib": rounded(known[best])}
 
 
-def mark(by_steps: BySteps, variants: Variants) -> Record | None:
-    """The leanest peer."""
-    return leanest(by_steps, PEER_STEPS, variants.keys() - of_kind(variants, "ours").keys())
-
-
-def times_of_default(records: Mapping[str, Record], name: str) -> float | None:
+def times_of_default(records: dict, name: str) -> float | None:
     """How many times the default's seconds a variant takes, in the same run."""
     known = [records.get(each, {"status": "none"}) for each in (name, DEFAULT)]
     if any(record["status"] != "measured" for record in known):
@@ -82,134 +84,94 @@ def times_of_default(records: Mapping[str, Record], name: str) -> float | None:
     return known[0]["seconds"] / known[1]["seconds"]
 
 
-def tables(by_steps: BySteps, sizes: Sizes, perceptron: Mapping[str, Record], variants: Variants) -> str:
-    """Markdown: memory and time, temporary memory, where the peak is, the perceptron, and who took no part."""
+def tables(by_steps: BySteps, sizes: Sizes, perceptron: dict, variants: Variants) -> str:
     parts = [sentence(by_steps, variants)] if mark(by_steps, variants) else []
     if by_steps:
-        parts += [*tables_by_steps(by_steps, variants), stage_table(by_steps, variants)]
+        compiled, most = of_kind(variants, "ours", "jax"), max(by_steps)
+        for title, form in BY_STEPS.items():
+            columns = {counted(steps, "inner step"): cell(row, form) for steps, row in by_steps.items()}
+            parts.append(table(title, variants if "seconds a" in title else compiled, columns))
+        stages = {stage: cell(by_steps[most], form) for stage, form in STAGES.items()}
+        parts.append(table(f"Resident MiB, {counted(most, 'inner step')}", variants, stages))
     if sizes:
         parts.append(size_table(sizes, variants))
     if perceptron:
-        parts.append(perceptron_table(perceptron, variants))
-    reasons = [
-        f"- {variants[name].entry.label}, {where}: {record['status']}\n"
-        for where, row in [*((f"{steps} inner steps", row) for steps, row in by_steps.items()), ("MLP", perceptron)]
-        for name, record in row.items()
-        if record["status"] != "measured"
-    ]
-    return "\n".join([*parts, *(["".join(reasons)] if reasons else [])])
+        columns = {title: cell(perceptron, form) for title, form in PERCEPTRON.items()}
+        parts.append(table("MLP", {name: variants[name] for name in perceptron}, columns))
+    everywhere = {f"{steps} inner steps": records for steps, records in by_steps.items()} | {"MLP": perceptron}
+    return "\n".join([*parts, *reasons(everywhere, labels(variants))])
 
 
 def sentence(by_steps: BySteps, variants: Variants) -> str:
     """The leanest peer at 20 steps beside the leanest of ours at the most steps."""
-    found = [mark(by_steps, variants), leanest(by_steps, max(by_steps), of_kind(variants, "ours"))]
+    found = {
+        "peer": mark(by_steps, variants),
+        "of jax_meta": leanest(by_steps, max(by_steps), of_kind(variants, "ours")),
+    }
     told = [
         f"the leanest {who} at {one['inner_steps']} inner steps ({variants[one['variant']].entry.label}) needs "
         f"{one['peak_mib']:,.0f} MiB"
-        for who, one in zip(("peer", "of jax_meta"), found, strict=True)
+        for who, one in found.items()
         if one
     ]
     return f"With programs found in the compilation cache, {', and '.join(told)}.\n"
 
 
-def table(title: str, variants: Variants, columns: Mapping[str, Callable[[str], str]]) -> str:
+def table(title: str, variants: Variants, columns: dict[str, Callable[[str], str]]) -> str:
     """A row for each variant: its label, and what the columns' functions say of its name."""
     rows = [[variant.entry.label, *(tell(name) for tell in columns.values())] for name, variant in variants.items()]
     return markdown_table([title, *columns], rows)
 
 
-def cell(records: Mapping[str, Record], form: str) -> Callable[[str], str]:
+def cell(records: dict, form: str) -> Callable[[str], str]:
     """A column of this format, which may ask for `times` of the default's seconds; or why there are no numbers."""
 
     def tell(name: str) -> str:
         if records[name]["status"] != "measured":
             return records[name]["status"].split(":")[0]
         times = times_of_default(records, name) if "{times}" in form else None
-        told = form.format(**records[name], times="" if times is None else f"{times:.2f} x")
-        return told.removesuffix(" ()")
+        told = {"times": "" if times is None else f"{times:.2f} x", **records[name]}
+        try:
+            return form.format(**told).removesuffix(" ()")
+        except TypeError:  # None, as the seconds of what is not compiled
+            return ""
 
     return tell
 
 
-def in_words(steps: int) -> str:
-    """A number of inner steps."""
-    return f"{steps} inner step{'s' * (steps > 1)}"
-
-
-def tables_by_steps(by_steps: BySteps, variants: Variants) -> list[str]:
-    """Peak resident memory of both processes, and seconds; then temporary memory of the compiled programs."""
-    compiled = of_kind(variants, "ours", "jax")
-    return [
-        table(title, chosen, {in_words(steps): cell(records, form) for steps, records in by_steps.items()})
-        for title, chosen, form in (
-            (
-                "Peak resident MiB (seconds a meta-gradient)",
-                variants,
-                "{peak_compiled_before_mib:,.0f} ({seconds:.2f})",
-            ),
-            ("Peak resident MiB where it is compiled, too", compiled, "{peak_mib:,.0f}"),
-            ("Temporary MiB (times the default's seconds)", compiled, "{temporary_mib:,.1f} ({times})"),
-        )
-    ]
-
-
-def stage_table(by_steps: BySteps, variants: Variants) -> str:
-    """When memory is needed, at the most steps: resident after imports, while compiling, then, and while running."""
-    steps = max(by_steps)
-
-    def compile_seconds(name: str) -> str:
-        seconds = by_steps[steps][name].get("compile_seconds")
-        return "" if seconds is None else f"{seconds:.1f}"
-
-    stages = {stage: cell(by_steps[steps], form) for stage, form in STAGES.items()}
-    return table(f"Resident MiB, {in_words(steps)}", variants, {**stages, "compile, s": compile_seconds})
-
-
 def size_table(sizes: Sizes, variants: Variants) -> str:
-    """Temporary memory against tasks and width."""
     names = [f"{record['num_tasks']} x {record['width']}" for record in next(iter(sizes.values()))]
     at_size = ({name: records[place] for name, records in sizes.items()} for place in range(len(names)))
     columns = {name: cell(records, "{temporary_mib:,.1f}") for name, records in zip(names, at_size, strict=True)}
     return table("Temporary MiB, tasks x filters", {name: variants[name] for name in sizes}, columns)
 
 
-def perceptron_table(records: Mapping[str, Record], variants: Variants) -> str:
-    """Temporary memory and time of the perceptron."""
-    columns = {
-        "temporary MiB": cell(records, "{temporary_mib:,.0f}"),
-        "seconds a meta-gradient": cell(records, "{seconds:.2f}"),
-        "of the default's": cell(records, "{times}"),
-    }
-    return table("MLP", {name: variants[name] for name in records}, columns)
-
-
 def draw(by_steps: BySteps, variants: Variants) -> Figure:
     """Peak resident memory of all, and temporary memory of `jax_meta`, against inner steps; the mark of a peer."""
     peer, figure = mark(by_steps, variants), Figure(figsize=(13, 5.4), dpi=110, layout="constrained")
-    first, second, third = figure.subplots(1, 3)
-    draw_panel(first, by_steps, variants, "peak_compiled_before_mib")
-    draw_panel(second, by_steps, variants, "peak_mib")
-    draw_panel(third, by_steps, of_kind(variants, "ours"), "temporary_mib")
-    first.set_title("Peak resident MiB, found in the compilation cache", fontsize=10)
-    second.set_title("Peak resident MiB, compiled in the process", fontsize=10)
-    third.set_title("Temporary MiB of the compiled program", fontsize=10)
+    panels = figure.subplots(1, 3)
+    told = (
+        ("Peak resident MiB, found in the compilation cache", variants, "peak_compiled_before_mib"),
+        ("Peak resident MiB, compiled in the process", variants, "peak_mib"),
+        ("Temporary MiB of the compiled program", of_kind(variants, "ours"), "temporary_mib"),
+    )
+    for panel, (title, chosen, key) in zip(panels, told, strict=True):
+        draw_panel(panel, by_steps, chosen, key)
+        panel.set_title(title, fontsize=10)
     if peer:
         label = f"leanest peer at {peer['inner_steps']} steps: {peer['peak_mib']:,.0f} MiB"
-        for panel in (first, second):
+        for panel in panels[:2]:
             panel.axhline(peer["peak_mib"], color="black", linewidth=0.8, linestyle=":", label=label)
-            panel.set_ylim(second.get_ylim())
-    figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+            panel.set_ylim(panels[1].get_ylim())
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 
 def draw_panel(panel: Axes, by_steps: BySteps, variants: Variants, key: str) -> None:
-    """A line for each variant, through what was measured."""
     for place, (name, variant) in enumerate(variants.items()):
         known = {steps: row[name][key] for steps, row in by_steps.items() if row[name]["status"] == "measured"}
-        style = "o-" if variant.entry.kind == "ours" else "s--"
-        panel.loglog(
-            list(known), list(known.values()), style, color=f"C{place}", markersize=4, label=variant.entry.label
-        )
+        style, label = "o-" if variant.entry.kind == "ours" else "s--", variant.entry.label
+        panel.loglog(list(known), list(known.values()), style, color=f"C{place}", markersize=4, label=label)
     panel.set_xlabel("inner steps")
     panel.set_xticks(list(by_steps), [str(steps) for steps in by_steps])
     panel.minorticks_off()

@@ -1,1 +1,1 @@
-"""The same meta-training in other libraries, each in its own process: what `benchmarks.peers` runs."""
+"""How fast is `jax_meta` beside plain JAX, PyTorch and its libraries?"""

@@ -12,14 +12,25 @@ import optax
 import jax_meta
 from benchmarks.harness.jax_networks import (
     naive_value_and_gradient,
-    our_learner,
+    our_learning,
     our_sampler,
     tasks_at_once,
     to_params,
 )
-from benchmarks.harness.workloads import OUTER_LEARNING_RATE, Tasks, Weights, Workload, random_images, task_source
+from benchmarks.harness.workloads import OUTER_LEARNING_RATE, Weights, Workload, random_images, task_source
 from benchmarks.peers.peer import Peer
 from jax_meta import Task
+
+
+def jax_peer(start: Any, losses: Callable[[Sequence[Task]], Any], advance: Callable[[Any, int], Any]) -> Peer:
+    """A peer of the losses of given tasks, and of `advance(state, num_steps) -> state`."""
+    state = start
+
+    def run(num_steps: int) -> None:
+        nonlocal state
+        state = jax.block_until_ready(advance(state, num_steps))
+
+    return Peer(lambda batches: [float(loss) for loss in losses([Task(*batch) for batch in batches])], run)
 
 
 def make(workload: Workload, weights: Weights, device: str) -> Peer:
@@ -28,74 +39,62 @@ def make(workload: Workload, weights: Weights, device: str) -> Peer:
     On CPU it takes the tasks of images one at a time, with all threads in each product; the products of sines are too
     small for that, so that their tasks are spread over a device for each thread.
     """
-    learner, optimizer, draw = our_learner(workload), optax.adam(OUTER_LEARNING_RATE), our_sampler(workload)
+    learning, draw = our_learning(workload), our_sampler(workload)
     mesh = jax.make_mesh((jax.device_count(),), ("tasks",)) if jax.device_count() > 1 else None
-    options: dict[str, Any] = {"task_batch_size": tasks_at_once(workload, device), "mesh": mesh}
-    start = jax_meta.init(learner, optimizer, to_params(weights), jax.random.key(0))
-    states = [start]
+    options: dict = {"task_batch_size": tasks_at_once(workload, device), "mesh": mesh}
+    start = jax_meta.init(*learning, to_params(weights), jax.random.key(0))
 
-    def losses(batches: Sequence[Tasks]) -> list[float]:
-        _, history = jax_meta.fit_tasks(learner, optimizer, stack(batches), start, **options)
-        return [float(loss) for loss in history["loss"]]
+    def losses(batches):
+        return jax_meta.fit_tasks(*learning, stack(batches), start, **options)[1]["loss"]
 
-    def run(num_steps: int) -> None:
-        count: dict[str, Any] = {"num_meta_steps": num_steps, "num_tasks": workload.num_tasks}
-        states[0], _ = jax_meta.fit(learner, optimizer, draw, states[0], **count, **options)
-        jax.block_until_ready(states[0])
+    def advance(state, num_steps):
+        count: dict = {"num_meta_steps": num_steps, "num_tasks": workload.num_tasks}
+        return jax_meta.fit(*learning, draw, state, **count, **options)[0]
 
-    return Peer(losses, run)
+    return jax_peer(start, losses, advance)
 
 
 def make_loop(workload: Workload, weights: Weights, device: str) -> Peer:
     """A Python loop: NumPy draws the tasks, and one jitted meta-step takes them."""
     step, start = naive_step(workload, weights)
-    draw, generator, states = task_source(workload), np.random.default_rng(0), [start]
-    compiled = jax.jit(step)
+    draw, generator, compiled = task_source(workload), np.random.default_rng(0), jax.jit(step)
 
-    def losses(batches: Sequence[Tasks]) -> list[float]:
-        state, taken = start, []
+    def losses(batches):
+        state = start
         for batch in batches:
-            state, loss = compiled(state, Task(*batch))
-            taken.append(float(loss))
-        return taken
+            state, loss = compiled(state, batch)
+            yield loss
 
-    def run(num_steps: int) -> None:
-        state = states[0]
+    def advance(state, num_steps):
         for _ in range(num_steps):
             state, _ = compiled(state, Task(*draw(generator)))
-        states[0] = jax.block_until_ready(state)
+        return state
 
-    return Peer(losses, run)
+    return jax_peer(start, losses, advance)
 
 
 def make_scan(workload: Workload, weights: Weights, device: str) -> Peer:
     """One scan over meta-steps, with data and drawing on the device."""
-    step, start = naive_step(workload, weights)
-    draw = naive_draw(workload)
-    states, keys = [start], iter(range(2**31))
+    (step, start), draw, keys = naive_step(workload, weights), naive_draw(workload), iter(range(2**31))
 
+    @partial(jax.jit, static_argnums=0)
     def scanned(num_steps: int, state: Any, key: jax.Array, images: jax.Array | None) -> Any:
         def draw_and_step(state, key):
             return step(state, draw(key, images))
 
         return jax.lax.scan(draw_and_step, state, jax.random.split(key, num_steps))[0]
 
-    compiled = jax.jit(scanned, static_argnums=0)
     images = None if workload.model == "mlp" else jnp.asarray(random_images(workload))
-
-    def losses(batches: Sequence[Tasks]) -> list[float]:
-        _, taken = jax.jit(partial(jax.lax.scan, step))(start, stack(batches))
-        return [float(loss) for loss in taken]
-
-    def run(num_steps: int) -> None:
-        states[0] = jax.block_until_ready(compiled(num_steps, states[0], jax.random.key(next(keys)), images))
-
-    return Peer(losses, run)
+    return jax_peer(
+        start,
+        lambda batches: jax.jit(partial(jax.lax.scan, step))(start, stack(batches))[1],
+        lambda state, num_steps: scanned(num_steps, state, jax.random.key(next(keys)), images),
+    )
 
 
-def stack(batches: Sequence[Tasks]) -> Task:
-    """The tasks of several meta-steps, leaves `[num_steps, num_tasks, ...]`."""
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *(Task(*batch) for batch in batches))
+def stack(batches: Sequence[Task]) -> Task:
+    """Leaves `[num_steps, num_tasks, ...]`."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
 
 
 def naive_step(workload: Workload, weights: Weights) -> tuple[Callable[..., Any], Any]:

@@ -150,12 +150,9 @@ def make_parallel_metalearn(workload: Workload, weights: Weights, device: str) -
     measure = criterion(workload)
 
     class Loss(BaseLoss):
-        """Its loss of a dictionary of outputs and a dictionary of targets, without a metric."""
-
         def forward(self, out_dict, targets, model_states=None, **options):
-            """The loss twice, since a metric is expected."""
             loss = measure(out_dict["logits"], targets["labels"])
-            return loss, loss.detach()
+            return loss, loss.detach()  # twice, since a metric is expected
 
     def start() -> Step:
         module = AdaptedWhole(network(workload, weights, device))
@@ -190,14 +187,11 @@ class AdaptedWhole(nn.Module):
     """What parallel-metalearn expects of a model, for a network whose weights are all adapted."""
 
     def __init__(self, module: nn.Module) -> None:
-        """Around a network."""
         super().__init__()
         self.module = module
 
-    def forward(self, inputs: torch.Tensor, **options: Any) -> dict[str, Any]:
-        """The outputs by name."""
+    def forward(self, inputs: torch.Tensor, **options: Any) -> dict:
         return {"logits": self.module(inputs), "buffers": {}}
 
     def get_fast_weights(self) -> dict[str, torch.Tensor]:
-        """The weights that the inner loop adapts, by name."""
         return dict(self.named_parameters())

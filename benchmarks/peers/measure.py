@@ -4,7 +4,7 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness.processes import Machine, Worker, WorkerError, ask, receive, start
-from benchmarks.harness.progress import Tell
 from benchmarks.harness.results import rounded
-from benchmarks.harness.rounds import Record, measure_each, median_ratio, silent
+from benchmarks.harness.rounds import Record, Turns, measure_each, median_ratio
 from benchmarks.harness.workloads import Weights, Workload, save_problem, task_source
 from benchmarks.peers.peer import Entry
 
@@ -28,18 +27,10 @@ elsewhere. In float64, in the tests, all agree to 1e-9. Without the second deriv
 """
 
 
-def measure(
-    workload: Workload,
-    weights: Weights,
-    peers: Mapping[str, Entry],
-    machine: Machine,
-    *,
-    repeats: int,
-    seconds: float,
-    tell: Tell = silent,
-) -> dict[str, Record]:
+def measure(workload: Workload, weights: Weights, peers: dict[str, Entry], machine: Machine, turns: Turns) -> dict:
     """What came of each peer: its `status`, and its numbers if that is "measured"; a failure ends that peer alone."""
     tolerances = TOLERANCES[workload.model]
+    makers = {name: entry.adapt if workload.adapts else entry.make for name, entry in peers.items()}
     expected: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         problem = Path(folder) / "problem"
@@ -49,19 +40,19 @@ def measure(
 
         def prepare(name: str, record: Record, stack: ExitStack) -> Callable[[], None]:
             entry, begin = peers[name], time.perf_counter()
-            arguments = {**order, "device": machine.device, "make": entry.make, "kind": entry.kind}
+            arguments = {**order, "device": machine.device, "make": makers[name], "kind": entry.kind}
             log = Path(folder) / f"{name}.log"
             process = start("benchmarks.peers.peer:serve", arguments, machine, log, install=entry.install)
             worker = stack.enter_context(process)
             record["device"] = receive(worker)["device"]
             record["startup_seconds"] = time.perf_counter() - begin
             check(worker, record, expected, tolerances)
-            calibrate(worker, record, seconds)
+            calibrate(worker, record, turns.seconds)
             expected[:] = expected or record["losses"]
             record["meta_steps_per_second"] = []
             return partial(take_turn, worker, record)
 
-        records = measure_each(peers, prepare, repeats, tell)
+        records = measure_each([name for name in peers if makers[name]], prepare, turns.repeats, turns.tell)
     for record in records.values():
         if record["status"] == "measured":
             record["median"] = rounded(statistics.median(record["meta_steps_per_second"]))
@@ -74,10 +65,8 @@ def check(worker: Worker, record: Record, expected: list[float], tolerances: tup
     losses = np.array(reply["losses"])
     if not np.isfinite(losses).all():
         raise WorkerError("disagrees: its losses are not finite")
-    reference = np.array(expected or losses)
-    differences = np.abs(losses - reference) / np.abs(reference)
-    record["first_call_seconds"] = reply["seconds"]
-    record["losses"] = reply["losses"]
+    differences = np.abs(losses / (expected or losses) - 1)
+    record.update(first_call_seconds=reply["seconds"], losses=reply["losses"])
     record["largest_difference"] = float(differences.max())
     if (differences > tolerances).any():
         told = " and ".join(f"{difference:.1e}" for difference in differences)
@@ -95,12 +84,11 @@ def calibrate(worker: Worker, record: Record, seconds: float) -> None:
 
 
 def take_turn(worker: Worker, record: Record) -> None:
-    """Adds the speed of one turn to a record."""
     steps = record["steps_a_turn"]
     record["meta_steps_per_second"].append(rounded(steps / ask(worker, "run", steps=steps)["seconds"]))
 
 
-def ratio(records: Mapping[str, Record], name: str, other: str) -> float:
+def ratio(records: dict, name: str, other: str) -> float:
     """How many times as fast one peer is as another: the median of the rounds' own ratios."""
     rates = (records[peer]["meta_steps_per_second"] for peer in (name, other))
     return rounded(median_ratio(*rates), 3)

@@ -4,6 +4,7 @@ import os
 import pkgutil
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from benchmarks.harness.worker import Answer, Served
@@ -11,44 +12,40 @@ from benchmarks.harness.workloads import Tasks, Workload, load_problem
 
 
 class Peer(NamedTuple):
-    """One library at work on one workload."""
+    """A meta-step on each of the given tasks, from the given weights, with its mean query loss after adaptation; and
+    so many meta-steps on tasks of its own drawing."""
 
     losses: Callable[[Sequence[Tasks]], list[float]]
-    """Takes a meta-step on each of the given tasks, from the given weights; returns the mean query loss after
-    adaptation at every meta-step. The later ones depend on the outer update, too."""
     run: Callable[[int], None]
-    """Takes so many meta-steps on tasks of its own drawing, and returns when they are finished."""
 
 
 class Entry(NamedTuple):
-    """How a peer is found."""
-
     label: str  # for tables and figures
     make: str  # "module:function", which is called as `make(workload, weights, device)` and returns a `Peer`
     install: str  # what `pip install` has to be given
     kind: str  # "ours", "jax", "eager" PyTorch, or "compiled" PyTorch
+    adapt: str = ""  # as `make`, for adaptation to one task, where it takes part in that
 
 
-def entry(label: str, make: str, install: str, kind: str = "eager") -> Entry:
-    """One of this room."""
-    return Entry(label, f"benchmarks.peers.{make}", install, kind)
+def entry(label: str, make: str, install: str, kind: str = "eager", adapt: str = "") -> Entry:
+    return Entry(label, f"benchmarks.peers.{make}", install, kind, adapt and f"benchmarks.peers.{adapt}")
 
 
 PEERS = {
-    "jax_meta": entry("jax_meta", "jax_peers:make", "jax-metalearn", "ours"),
+    "jax_meta": entry("jax_meta", "jax_peers:make", "jax-metalearn", "ours", "jax_adaptation:make"),
     "jax-scan": entry("plain JAX, one scan", "jax_peers:make_scan", "jax flax optax", "jax"),
-    "jax-loop": entry("plain JAX, host loop", "jax_peers:make_loop", "jax flax optax", "jax"),
+    "jax-loop": entry("plain JAX, host loop", "jax_peers:make_loop", "jax flax", "jax", "jax_adaptation:make_jitted"),
     "torch-compile": entry("torch.func, torch.compile", "torch_peers:make_compiled", "torch", "compiled"),
     "torch-func": entry("torch.func", "torch_peers:make_functional", "torch"),
-    "torch": entry("PyTorch, loop over tasks", "torch_peers:make", "torch"),
-    "higher": entry("higher", "libraries:make_higher", "higher"),
+    "torch": entry("PyTorch, loop over tasks", "torch_peers:make", "torch", adapt="torch_adaptation:make"),
+    "higher": entry("higher", "libraries:make_higher", "higher", adapt="torch_adaptation:make_higher"),
     "learn2learn": entry("learn2learn", "libraries:make_learn2learn", "learn2learn"),
-    "torchopt": entry("TorchOpt", "libraries:make_torchopt", "torchopt"),
+    "torchopt": entry("TorchOpt", "libraries:make_torchopt", "torchopt", adapt="torch_adaptation:make_torchopt"),
     "parallel-metalearn": entry("parallel-metalearn", "libraries:make_parallel_metalearn", "parallel-metalearn"),
 }
 
 
-def serve(make: str, kind: str, workload: dict[str, Any], problem: str, threads: int, device: str) -> Served:
+def serve(make: str, kind: str, workload: dict, problem: str, threads: int, device: str) -> Served:
     """What a peer's process does: the losses of the given tasks, and meta-steps; each with the seconds that it took."""
     if hasattr(os, "sched_setaffinity"):  # XLA has no other option for the number of its threads
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
@@ -57,15 +54,12 @@ def serve(make: str, kind: str, workload: dict[str, Any], problem: str, threads:
     weights, batches = load_problem(problem)
     peer = pkgutil.resolve_name(make)(known, weights, place)
 
-    def timed(function: Callable[[Any], Any], argument: Any) -> Answer:
+    def timed(function: Callable[[Any], Any], given: Any) -> Answer:
         start = time.perf_counter()
-        return {"losses": function(argument), "seconds": time.perf_counter() - start}
+        return {"losses": function(given), "seconds": time.perf_counter() - start}
 
-    can_do: dict[str, Callable[..., Answer]] = {
-        "losses": lambda: timed(peer.losses, batches),
-        "run": lambda steps: timed(peer.run, steps),
-    }
-    return {"device": described}, can_do
+    losses, run = partial(timed, peer.losses, batches), partial(timed, peer.run)
+    return {"device": described}, {"losses": losses, "run": lambda steps: run(steps)}
 
 
 def set_up(kind: str, threads: int, device: str, workload: Workload) -> str:

@@ -2,34 +2,28 @@
 
 import importlib.metadata
 from argparse import Namespace
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.harness.index import Row
-from benchmarks.harness.results import markdown_table, rounded, save_figure, write_results
-from benchmarks.harness.rounds import Record
+from benchmarks.harness.results import Row, markdown_table, rounded, write_results
+from benchmarks.harness.rounds import Record, reasons
 from benchmarks.peers.measure import ratio
 from benchmarks.peers.peer import Entry
 
-Records = Mapping[str, Mapping[str, Record]]
-"""Workload, then peer."""
+Records = dict[str, dict]  # workload, then peer
 COLOURS = {"ours": "C3", "jax": "C0", "compiled": "C1", "eager": "0.5"}
 KINDS = {"ours": "jax_meta", "jax": "plain JAX", "compiled": "PyTorch, compiled", "eager": "PyTorch, eager"}
-RIVALS = {
+RIVALS = {  # what `jax_meta` is compared with: the kinds of peers, by title
     "best of all peers": ("jax", "compiled", "eager"),
     "best of plain JAX": ("jax",),
     "best of eager PyTorch": ("eager",),
     "torch.compile": ("compiled",),
 }
-"""What `jax_meta` is compared with: the kinds of peers, by title."""
 
 
-def write(options: Namespace, records: Records, peers: Mapping[str, Entry]) -> None:
-    """Writes results.json, table.md and peers.png, with what has been measured so far."""
+def write(options: Namespace, records: Records, peers: dict[str, Entry]) -> None:
     devices = {record["device"] for row in records.values() for record in row.values() if "device" in record}
     content = {
         "devices": sorted(devices),
@@ -46,22 +40,17 @@ def write(options: Namespace, records: Records, peers: Mapping[str, Entry]) -> N
             for workload, row in records.items()
         },
     }
-    write_results(options, content, tables(records, peers))
-    save_figure(options.output / "peers.png", draw(records, peers))
+    write_results(options, content, tables(records, peers), peers=draw(records, peers))
 
 
-def row(told: Mapping[str, Any]) -> Row:
-    """The line of benchmarks/README.md."""
+def row(told: dict) -> Row:
     against = "best of all peers"
     found = {name: row["ratios_of_jax_meta"].get(against) for name, row in told["workloads"].items()}
     ratios = ", ".join(f"{name} {best['ratio']:g} x" for name, best in found.items() if best)
-    return Row(
-        "How fast is `jax_meta` beside plain JAX, PyTorch and its libraries?", 45, f"against the {against}: {ratios}"
-    )
+    return 45, f"against the {against}: {ratios}"
 
 
-def versions(peers: Mapping[str, Entry]) -> dict[str, str]:
-    """Of every package that the peers need and that is installed."""
+def versions(peers: dict[str, Entry]) -> dict[str, str]:
     found = {}
     for package in sorted({package for entry in peers.values() for package in entry.install.split()}):
         with suppress(importlib.metadata.PackageNotFoundError):
@@ -69,7 +58,7 @@ def versions(peers: Mapping[str, Entry]) -> dict[str, str]:
     return found
 
 
-def best_rival(row: Mapping[str, Record], peers: Mapping[str, Entry], kinds: tuple[str, ...]) -> Record | None:
+def best_rival(row: dict, peers: dict[str, Entry], kinds: tuple[str, ...]) -> Record | None:
     """The fastest peer of these kinds, and how many times as fast `jax_meta` is; None where one was not measured."""
     measured = {name: record for name, record in row.items() if record["status"] == "measured"}
     candidates = [name for name in measured if peers[name].kind in kinds]
@@ -80,50 +69,45 @@ def best_rival(row: Mapping[str, Record], peers: Mapping[str, Entry], kinds: tup
     return {"peer": best, "ratio": ratio(row, ours[0], best)}
 
 
-def tables(records: Records, peers: Mapping[str, Entry]) -> str:
+def tables(records: Records, peers: dict[str, Entry]) -> str:
     """Markdown: speed, then ratios, for each kind of gradient; seconds before the first turn; who took no part."""
     parts = []
-    for title, first_order in (("Second order", False), ("First order", True)):
-        chosen = {name: row for name, row in records.items() if name.endswith("-first-order") == first_order}
+    for title, unit in {"Second order": "meta-steps", "First order": "meta-steps", "Adaptation": "tasks"}.items():
+        chosen = {name: row for name, row in records.items() if group(name) == title}
         if chosen:
-            parts += [speed_table(title, chosen, peers), ratio_table(title, chosen, peers)]
-    parts.append(start_table(records, peers))
-    reasons = {
-        f"- {peers[name].label}, {workload}: {record['status']}\n"
-        for workload, row in records.items()
-        for name, record in row.items()
-        if record["status"] != "measured"
-    }
-    return "\n".join([*parts, *(["".join(sorted(reasons))] if reasons else [])])
+            names = [name.removesuffix("-first-order").removeprefix("adapt-") for name in chosen]
+            taking_part = [name for name in peers if any(name in row for row in chosen.values())]
+            speeds = [[peers[name].label, *(cell(row.get(name)) for row in chosen.values())] for name in taking_part]
+            ratios = []
+            for rival, kinds in RIVALS.items():
+                best = [best_rival(row, peers, kinds) for row in chosen.values()]
+                ratios.append([rival, *(f"{one['ratio']:.3g} x" if one else "" for one in best)])
+            parts.append(markdown_table([f"{title}, {unit}/s", *names], speeds))
+            parts.append(markdown_table([f"{title}, jax_meta against", *names], ratios))
+    labels = {name: entry.label for name, entry in peers.items()}
+    return "\n".join([*parts, start_table(records, peers), *reasons(records, labels)])
 
 
-def speed_table(title: str, records: Records, peers: Mapping[str, Entry]) -> str:
-    """Medians of meta-steps a second."""
-    rows = [[entry.label, *(cell(row[name]) for row in records.values())] for name, entry in peers.items()]
-    workloads = [workload.removesuffix("-first-order") for workload in records]
-    return markdown_table([f"{title}, meta-steps/s", *workloads], rows)
+def group(workload: str) -> str:
+    if workload.startswith("adapt-"):
+        return "Adaptation"
+    return "First order" if workload.endswith("-first-order") else "Second order"
 
 
-def cell(record: Record) -> str:
+def cell(record: Record | None) -> str:
     """A median, or the first word of why there is none."""
+    if record is None:
+        return ""
     if record["status"] == "measured":
         return f"{rounded(record['median'], 3):,.12g}"
     return record["status"].split(":")[0]
 
 
-def ratio_table(title: str, records: Records, peers: Mapping[str, Entry]) -> str:
-    """How many times as fast `jax_meta` is as the best peer of each kind."""
-    found = {rival: [best_rival(row, peers, kinds) for row in records.values()] for rival, kinds in RIVALS.items()}
-    rows = [[rival, *(f"{best['ratio']:.3g} x" if best else "" for best in row)] for rival, row in found.items()]
-    workloads = [workload.removesuffix("-first-order") for workload in records]
-    return markdown_table([f"{title}, jax_meta against", *workloads], rows)
-
-
-def start_table(records: Records, peers: Mapping[str, Entry]) -> str:
+def start_table(records: Records, peers: dict[str, Entry]) -> str:
     """Seconds before the first turn: the largest of all workloads."""
 
     def largest(name: str, key: str) -> str:
-        known = [row[name][key] for row in records.values() if "first_call_seconds" in row[name]]
+        known = [row[name][key] for row in records.values() if "first_call_seconds" in row.get(name, ())]
         return f"{max(known):.1f}" if known else ""
 
     keys = ("startup_seconds", "first_call_seconds")
@@ -131,8 +115,7 @@ def start_table(records: Records, peers: Mapping[str, Entry]) -> str:
     return markdown_table(["Apart from that, at most", "start, s", "compile and first calls, s"], rows)
 
 
-def draw(records: Records, peers: Mapping[str, Entry]) -> Figure:
-    """A panel for each workload: meta-steps a second of each peer, on a logarithmic axis."""
+def draw(records: Records, peers: dict[str, Entry]) -> Figure:
     columns = min(len(records), 5)
     rows = -(-len(records) // columns)
     size = (2.3 + 2.2 * columns, 0.9 + rows * (0.7 + 0.22 * len(peers)))
@@ -143,16 +126,16 @@ def draw(records: Records, peers: Mapping[str, Entry]) -> Figure:
     for panel, (workload, row) in zip(panels.flat, records.items(), strict=False):
         draw_panel(panel, row, peers)
         panel.set_title(workload.replace("-first-order", "\nfirst order"), fontsize=9)
-    for kind in {entry.kind: None for entry in peers.values()}:
+    for kind in dict.fromkeys(entry.kind for entry in peers.values()):
         panels[0, 0].plot([], [], "o", color=COLOURS.get(kind), label=KINDS.get(kind, kind))
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, title="meta-steps a second", title_fontsize=9)
     return figure
 
 
-def draw_panel(panel: Axes, row: Mapping[str, Record], peers: Mapping[str, Entry]) -> None:
+def draw_panel(panel: Axes, row: dict, peers: dict[str, Entry]) -> None:
     """One workload; a peer that was not measured has a row without a point."""
     for place, (name, entry) in enumerate(peers.items()):
-        if row[name]["status"] == "measured":
+        if row.get(name, {}).get("status") == "measured":
             point = (row[name]["median"], place)
             panel.plot(*point, "o", color=COLOURS.get(entry.kind))
             panel.annotate(cell(row[name]), point, (0, 4), textcoords="offset points", fontsize=7, ha="center")

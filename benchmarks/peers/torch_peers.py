@@ -1,6 +1,7 @@
 """PyTorch without other libraries: a loop over tasks, and `torch.func`, eager and with `torch.compile`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,7 @@ from benchmarks.peers.peer import Peer
 Params = Mapping[str, torch.Tensor]
 Gradient = Callable[[Params, Tasks], tuple[Params, torch.Tensor]]
 """`(params, tasks) -> (mean gradient, mean query loss)`."""
-Step = Callable[[Tasks], torch.Tensor]
-"""One meta-step on tasks that are tensors; it returns the mean query loss."""
+Step = Callable[[Tasks], torch.Tensor]  # one meta-step on tasks that are tensors; it returns the mean query loss
 
 
 def make(workload: Workload, weights: Weights, device: str) -> Peer:
@@ -29,26 +29,23 @@ def make(workload: Workload, weights: Weights, device: str) -> Peer:
     return gradient_peer(workload, weights, device, gradient)
 
 
-def make_functional(workload: Workload, weights: Weights, device: str) -> Peer:
+def make_functional(
+    workload: Workload, weights: Weights, device: str, transform: Callable[[Gradient], Gradient] = lambda same: same
+) -> Peer:
     """`functional_call`, `grad` and one `vmap` over tasks."""
-    gradient = functional_gradient(workload, network(workload, weights, device))
-    return gradient_peer(workload, weights, device, lambda params, tasks: gradient(detached(params), tasks))
+    gradient = transform(functional_gradient(workload, network(workload, weights, device)))
+
+    def of_detached(params: Params, tasks: Tasks) -> tuple[Params, torch.Tensor]:
+        return gradient({name: leaf.detach() for name, leaf in params.items()}, tasks)
+
+    return gradient_peer(workload, weights, device, of_detached)
 
 
-def make_compiled(workload: Workload, weights: Weights, device: str) -> Peer:
-    """The same with its meta-gradient compiled as one graph."""
-    gradient = functional_gradient(workload, network(workload, weights, device))
-    compiled = torch.compile(gradient, fullgraph=True, dynamic=False)
-    return gradient_peer(workload, weights, device, lambda params, tasks: compiled(detached(params), tasks))
-
-
-def detached(params: Params) -> Params:
-    """The same numbers, of which autograd knows nothing."""
-    return {name: leaf.detach() for name, leaf in params.items()}
+make_compiled = partial(make_functional, transform=partial(torch.compile, fullgraph=True, dynamic=False))
+"""The same with its meta-gradient compiled as one graph."""
 
 
 def functional_gradient(workload: Workload, module: torch.nn.Module) -> Gradient:
-    """The meta-gradient of a module's loss by `torch.func`."""
     measure = criterion(workload)
 
     def loss(params: Params, batch: Batch) -> torch.Tensor:
@@ -60,25 +57,20 @@ def functional_gradient(workload: Workload, module: torch.nn.Module) -> Gradient
             params = {name: leaf - workload.learning_rate * slopes[name] for name, leaf in params.items()}
         return params
 
-    def query_loss(params: Params, support: Batch, query: Batch) -> torch.Tensor:
-        return loss(adapt(params, support), query)
+    def where_adapted(function: Callable[..., Any]) -> Callable[..., Any]:
+        return vmap(lambda params, support, query: function(adapt(params, support), query), (None, 0, 0))
 
     def mean_query_loss(params: Params, tasks: Tasks) -> torch.Tensor:
-        return vmap(query_loss, (None, 0, 0))(params, *tasks).mean()
-
-    def gradient_where_adapted(params: Params, support: Batch, query: Batch) -> tuple[Params, torch.Tensor]:
-        return grad_and_value(loss)(adapt(params, support), query)
+        return where_adapted(loss)(params, *tasks).mean()
 
     def first_order(params: Params, tasks: Tasks) -> tuple[Params, torch.Tensor]:
-        slopes, losses = vmap(gradient_where_adapted, (None, 0, 0))(params, *tasks)
+        slopes, losses = where_adapted(grad_and_value(loss))(params, *tasks)
         return {name: slope.mean(0) for name, slope in slopes.items()}, losses.mean()
 
     return grad_and_value(mean_query_loss) if workload.second_order else first_order
 
 
 def gradient_peer(workload: Workload, weights: Weights, device: str, gradient: Gradient) -> Peer:
-    """A peer that feeds a meta-gradient to Adam."""
-
     def start() -> Step:
         params = dict(network(workload, weights, device).named_parameters())
         optimizer = adam(params.values())

@@ -1,1 +1,1 @@
-"""The parts of `scaling.py`: meta-steps on more and more devices, measured and on paper."""
+"""How do meta-steps scale over devices and processes?"""

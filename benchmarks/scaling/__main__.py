@@ -15,21 +15,16 @@ as options. It writes results.json, table.md and scaling.png, at the end.
 import argparse
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 
-from benchmarks.harness.arguments import make_parser, parse, positive, positive_number
+from benchmarks.harness.command import COUNT, COUNTS, NUMBER, Begin, make_parser, parse, running
 from benchmarks.harness.processes import WorkerError
-from benchmarks.harness.progress import Begin
-from benchmarks.harness.running import running
-from benchmarks.scaling.measure import Load, measure_batches, measure_groups, powers_of_four, turns
-from benchmarks.scaling.networks import NETWORKS, work_of
-from benchmarks.scaling.paper import Machine, Work
+from benchmarks.harness.rounds import Turns
+from benchmarks.scaling.measure import WORKLOADS, Load, count_turns, measure_batches, measure_groups, powers_of_four
+from benchmarks.scaling.paper import NETWORKS, Machine, Work, work_of
 from benchmarks.scaling.results import on_paper, write
-from benchmarks.scaling.training import WORKLOADS
 
 PARTS = ("devices", "processes", "batches", "paper")
 LOADS = {"sine": Load(32, 64), "conv4": Load(1, 4), "tiny": Load(2, 4)}
@@ -38,7 +33,6 @@ FLOP_RATE, BANDWIDTH, LATENCY = 1e13, 2.5e10, 5e-6
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command."""
     options = parse_arguments(arguments)
     machine = Machine(options.flop_rate, options.bandwidth, options.latency, options.reduction)
     networks = options.networks if "paper" in options.parts else []
@@ -52,10 +46,26 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
     parser = make_parser("scaling", __doc__, repeats=5, seconds=0.5)
-    add_measured(parser.add_argument_group("what is measured"))
-    add_paper(parser.add_argument_group("the model on paper"))
+    add = parser.add_argument_group("what is measured").add_argument
+    parts = "devices, processes and paper on CPU, otherwise batches and paper"
+    add("--parts", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}; default: {parts}")
+    names, trained = ["sine", "conv4"], f"what is trained, of {', '.join(WORKLOADS)}"
+    add("--workloads", nargs="+", choices=WORKLOADS, default=names, metavar="WORKLOAD", help=trained)
+    add("--devices", default=[1, 2, 4, 8], help="CPU devices of one process", **COUNTS)
+    add("--processes", default=[1, 2, 4], help="processes of one CPU device each", **COUNTS)
+    add("--tasks-per-device", help="in weak scaling; default: 32 on sines and 1 on images", **COUNT)
+    add("--tasks-per-step", help="in strong scaling; default: 64 on sines and 4 on images", **COUNT)
+    add("--max-tasks", default=4096, help="most tasks a step of the part batches: 1, 4, 16, ...", **COUNT)
+    add, networks = parser.add_argument_group("the model on paper").add_argument, list(NETWORKS)
+    add("--networks", nargs="+", choices=networks, default=networks, metavar="NETWORK", help="any of these")
+    add("--inner-steps", default=1, help="inner steps of second-order MAML", **COUNT)
+    add("--paper-tasks", default=[4, 32, 512, 4096], help="tasks a step", **COUNTS)
+    add("--paper-devices", default=[8, 64, 512], help="numbers of devices", **COUNTS)
+    add("--flop-rate", default=FLOP_RATE, help="FLOP/s that a device achieves, not its peak", **NUMBER)
+    add("--bandwidth", default=BANDWIDTH, help="bytes/s of a link in each direction", **NUMBER)
+    add("--latency", default=LATENCY, help="seconds until a message arrives", **NUMBER)
+    add("--reduction", choices=("ring", "tree"), default="ring", help="the kind of all-reduce")
     options = parse(parser, arguments)
     if options.parts is None:
         options.parts = ["devices", "processes", "paper"] if jax.default_backend() == "cpu" else ["batches", "paper"]
@@ -67,57 +77,23 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def add_measured(group: argparse._ArgumentGroup) -> None:
-    """Options of the measurements."""
-    add = group.add_argument
-    parts = "devices, processes and paper on CPU, otherwise batches and paper"
-    add("--parts", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}; default: {parts}")
-    trained: dict[str, Any] = {"choices": WORKLOADS, "default": ["sine", "conv4"], "metavar": "WORKLOAD"}
-    add("--workloads", nargs="+", help=f"what is trained, of {', '.join(WORKLOADS)}", **trained)
-    numbers: dict[str, Any] = {"type": positive, "nargs": "+", "metavar": "N"}
-    add("--devices", default=[1, 2, 4, 8], help="CPU devices of one process", **numbers)
-    add("--processes", default=[1, 2, 4], help="processes of one CPU device each", **numbers)
-    number: dict[str, Any] = {"type": positive, "metavar": "N"}
-    add("--tasks-per-device", help="in weak scaling; default: 32 on sines and 1 on images", **number)
-    add("--tasks-per-step", help="in strong scaling; default: 64 on sines and 4 on images", **number)
-    add("--max-tasks", default=4096, help="most tasks a step of the part batches: 1, 4, 16, ...", **number)
-
-
-def add_paper(group: argparse._ArgumentGroup) -> None:
-    """Options of the model on paper."""
-    add = group.add_argument
-    numbers: dict[str, Any] = {"type": positive, "nargs": "+", "metavar": "N"}
-    number: dict[str, Any] = {"type": positive_number, "metavar": "X"}
-    add("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), metavar="NETWORK", help="any of these")
-    add("--inner-steps", type=positive, default=1, metavar="N", help="inner steps of second-order MAML")
-    add("--paper-tasks", default=[4, 32, 512, 4096], help="tasks a step", **numbers)
-    add("--paper-devices", default=[8, 64, 512], help="numbers of devices", **numbers)
-    add("--flop-rate", default=FLOP_RATE, help="FLOP/s that a device achieves, not its peak", **number)
-    add("--bandwidth", default=BANDWIDTH, help="bytes/s of a link in each direction", **number)
-    add("--latency", default=LATENCY, help="seconds until a message arrives", **number)
-    add("--reduction", choices=("ring", "tree"), default="ring", help="the kind of all-reduce")
-
-
-def measure_all(
-    options: argparse.Namespace, machine: Machine, works: Mapping[str, Work], begin: Begin
-) -> dict[str, Any]:
-    """The records of every part."""
+def measure_all(options: argparse.Namespace, machine: Machine, works: dict[str, Work], begin: Begin) -> dict:
     given = {"per_device": options.tasks_per_device, "per_step": options.tasks_per_step}
     changed = {name: value for name, value in given.items() if value}
     loads = {name: LOADS[name]._replace(**changed) for name in options.workloads}
-    rounds: dict[str, Any] = {"seconds": options.seconds, "repeats": options.repeats}
-    told: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    turns = Turns(options.repeats, options.seconds)
+    told: dict = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         for what in (what for what in ("devices", "processes") if what in options.parts):
             counts, across = getattr(options, what), what == "processes"
-            with begin(what, turns(loads, counts, options.repeats)) as tell:
-                told[what] = measure_groups(
-                    loads, counts, across_processes=across, folder=Path(folder), tell=tell, **rounds
-                )
+            with begin(what, count_turns(loads, counts, options.repeats)) as tell:
+                reported = turns._replace(tell=tell)
+                told[what] = measure_groups(loads, counts, folder, reported, across_processes=across)
     if "batches" in options.parts:
         most = len(options.workloads) * len(powers_of_four(options.max_tasks))
         with begin("batches", most * (options.repeats + 2)) as tell:
-            told["batches"] = measure_batches(options.workloads, options.max_tasks, tell=tell, **rounds)
+            told["batches"] = measure_batches(options.workloads, options.max_tasks, turns._replace(tell=tell))
     if "paper" in options.parts:
         told["paper"] = on_paper(machine, works, options.paper_tasks, options.paper_devices)
     return told

@@ -1,1 +1,1 @@
-"""How well do MAML, first-order MAML, Reptile and transfer learning learn new sines, and how fast?"""
+"""How well are new sines learned from a few points?"""

@@ -16,15 +16,12 @@ up to 0.8, of first-order MAML by up to 1.2. How long a meta-step takes is measu
 import argparse
 import os
 import time
-from collections.abc import Mapping
 
 import jax
 
-from benchmarks.harness.arguments import make_parser, parse, positive
-from benchmarks.harness.progress import Begin
+from benchmarks.harness.command import COUNT, Begin, make_parser, parse, running
 from benchmarks.harness.results import in_words, save_figure, write_results
-from benchmarks.harness.running import running
-from benchmarks.sinusoid.figures import FIGURES, Draw, Scene, make_scene
+from benchmarks.sinusoid.figures import FIGURES, make_scene
 from benchmarks.sinusoid.methods import Experiment, Outcome, methods, run_methods
 from benchmarks.sinusoid.protocol import PROTOCOLS, quick
 from benchmarks.sinusoid.results import describe, table
@@ -33,7 +30,6 @@ METHODS = tuple(methods(PROTOCOLS["post"]))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command: checks what can be checked, runs, and says where the results are."""
     options = parse_arguments(arguments)
     outcomes: dict[str, Outcome] = {}
     with running(options, outcomes) as begin:
@@ -45,60 +41,46 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
     parser = make_parser("sinusoid", __doc__)
     add = parser.add_argument
+    # a method a core on a CPU, since a small network keeps only one busy; one at a time on an accelerator
+    jobs = os.cpu_count() or 1 if jax.default_backend() == "cpu" else 1
     add("--protocol", choices=PROTOCOLS, default="post", help="the post's, or the MAML paper's")
     add("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD", help="any of the default ones")
-    add("--seeds", type=positive, default=5, metavar="N", help="networks of each kind, trained in one vmap")
+    add("--seeds", default=5, help="networks of each kind, trained in one vmap", **COUNT)
     add("--seed", type=int, default=0, help="fixes tasks, networks and order")
     add("--format", choices=("png", "svg", "pdf"), default="png", help="of the figures")
-    add("--jobs", type=positive, default=default_jobs(), metavar="N", help="methods to run side by side")
+    add("--jobs", default=jobs, help="methods to run side by side", **COUNT)
     add("--quick", action="store_true", help="a small run of a few seconds, for a first look")
     return parse(parser, arguments)
 
 
-def default_jobs() -> int:
-    """A method a core on a CPU, since a small network keeps only one busy; one at a time on an accelerator."""
-    return os.cpu_count() or 1 if jax.default_backend() == "cpu" else 1
-
-
 def make_experiment(options: argparse.Namespace) -> Experiment:
-    """Everything that the numbers depend on."""
     protocol = quick(PROTOCOLS[options.protocol]) if options.quick else PROTOCOLS[options.protocol]
     chosen = {name: method for name, method in methods(protocol).items() if name in options.methods}
     data_key, test_key, seed_key = jax.random.split(jax.random.key(options.seed), 3)
     return Experiment(protocol, chosen, data_key, test_key, seed_key, options.seeds)
 
 
-def run(
-    experiment: Experiment, options: argparse.Namespace, outcomes: dict[str, Outcome], begin: Begin
-) -> dict[str, Draw]:
+def run(experiment: Experiment, options: argparse.Namespace, outcomes: dict[str, Outcome], begin: Begin) -> list[str]:
     """Fills `outcomes`, writes each result and draws each figure as soon as it can be; returns those that cannot."""
     start = time.perf_counter()
-    scene = make_scene(experiment.protocol, options.seed, outcomes)
+    scene, pending = make_scene(experiment.protocol, options.seed, outcomes), dict(FIGURES)
+
+    def draw_ready() -> None:
+        for name in [name for name, (shown, _) in pending.items() if outcomes.keys() >= set(shown)]:
+            save_figure(options.output / f"{name}.{options.format}", pending.pop(name)[1](scene))
+
     with begin("figures of the tasks", 1):
-        pending = draw_ready(scene, options, FIGURES)
+        draw_ready()
+    settings = {name: getattr(options, name) for name in ("seeds", "seed", "quick", "jobs")}
     for name, outcome in run_methods(experiment, options.jobs, begin):
         outcomes[name] = outcome
-        pending = draw_ready(scene, options, pending)
-        write(options, experiment, outcomes, time.perf_counter() - start)
-    return pending
-
-
-def draw_ready(scene: Scene, options: argparse.Namespace, pending: Mapping[str, Draw]) -> dict[str, Draw]:
-    """Draws the figures whose methods are all finished; returns the others."""
-    ready = [name for name, draw in pending.items() if set(draw.needs) <= set(scene.outcomes)]
-    for name in ready:
-        save_figure(options.output / f"{name}.{options.format}", pending[name].figure(scene))
-    return {name: draw for name, draw in pending.items() if name not in ready}
-
-
-def write(options: argparse.Namespace, experiment: Experiment, outcomes: Mapping[str, Outcome], seconds: float) -> None:
-    """Writes results.json and table.md for the methods finished so far."""
-    settings = {name: getattr(options, name) for name in ("seeds", "seed", "quick", "jobs")}
-    content = {**settings, "seconds": round(seconds, 1), **describe(experiment, outcomes)}
-    write_results(options, content, table(content))
+        draw_ready()
+        seconds = round(time.perf_counter() - start, 1)
+        content = {**settings, "seconds": seconds, **describe(experiment, outcomes)}
+        write_results(options, content, table(content))
+    return list(pending)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The post's figures, each drawn as soon as the methods that it shows are finished."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,12 +10,12 @@ import optax
 from matplotlib.figure import Figure
 
 import jax_meta
+from benchmarks.harness.results import counted
 from benchmarks.sinusoid import geometry
 from benchmarks.sinusoid.methods import LOSS_FN, MODEL, TABLE_STEPS, Outcome, methods
-from benchmarks.sinusoid.protocol import PROTOCOLS, Protocol
+from benchmarks.sinusoid.protocol import PROTOCOLS, Protocol, make_test_tasks
 from jax_meta import Task
 from jax_meta.plots import plot_fit, plot_learning_curve
-from jax_meta.tasks import sinusoid
 
 FIT_STEPS = (0, 1, 10)
 TRANSFER_FIT_LEARNING_RATE = 0.02  # the post's choice for this one figure
@@ -23,43 +23,23 @@ LABELS = {name: method.label for name, method in methods(PROTOCOLS["post"]).item
 
 
 class Scene(NamedTuple):
-    """What the figures show."""
-
     protocol: Protocol
-    sines: tuple[np.ndarray, np.ndarray]  # many sines to look at: inputs `[100]` and targets `[10,000, 100]`
+    sines: Task  # many to look at, leaves `[10,000, examples, 1]`
     task: Task  # the first of them, leaves `[examples, 1]`
-    one_sided: Task  # a task whose support points all lie on one side of 0
+    one_sided: Task  # the first whose support points all lie on one side of 0
     outcomes: dict[str, Outcome]  # of the methods finished so far, by name; it fills up as they finish
 
 
-class Draw(NamedTuple):
-    """How a figure is made."""
-
-    needs: tuple[str, ...]  # the methods that it shows
-    figure: Callable[[Scene], Figure]
-
-
 def make_scene(protocol: Protocol, seed: int, outcomes: dict[str, Outcome]) -> Scene:
-    """Draws sines to look at; chooses the first, and the first whose points all lie on one side."""
-    generator = np.random.default_rng(seed)
-    amplitude = generator.uniform(*sinusoid.AMPLITUDES, (10_000, 1, 1))
-    phase = generator.uniform(*protocol.phases, (10_000, 1, 1))
-    support = generator.uniform(*sinusoid.INPUTS, (10_000, 10, 1))
-    query = np.linspace(*sinusoid.INPUTS, 100)[:, None]
-    one_sided = int(np.argmax(np.all(support > 0, axis=(1, 2)) | np.all(support < 0, axis=(1, 2))))
-
-    def task(index: int) -> Task:
-        def targets(inputs: np.ndarray) -> np.ndarray:
-            return amplitude[index] * np.sin(inputs + phase[index])
-
-        return Task((support[index], targets(support[index])), (query, targets(query)))
-
-    sines = query[:, 0], amplitude[:, 0] * np.sin(query.T + phase[:, 0])
-    return Scene(protocol, sines, task(0), task(one_sided), outcomes)
+    many = protocol._replace(test_tasks=10_000, test_points=100)
+    sines = jax.tree.map(np.asarray, make_test_tasks(many, jax.random.key(seed), 10))
+    right = sines.support[0] > 0
+    one_sided = int(np.argmax(right.all(axis=(1, 2)) | ~right.any(axis=(1, 2))))
+    task, sided = (jax.tree.map(lambda leaf, index=index: leaf[index], sines) for index in (0, one_sided))
+    return Scene(protocol, sines, task, sided, outcomes)
 
 
 def blank(title: str, x_label: str = "x", y_label: str = "y") -> tuple[Figure, Any]:
-    """An empty figure of the common size."""
     figure = Figure(figsize=(6.4, 4.0), dpi=120, layout="constrained")
     axes = figure.add_subplot(title=title, xlabel=x_label, ylabel=y_label)
     axes.grid(alpha=0.25)
@@ -67,20 +47,18 @@ def blank(title: str, x_label: str = "x", y_label: str = "y") -> tuple[Figure, A
 
 
 def draw_tasks(scene: Scene, *, num_tasks: int) -> Figure:
-    """A number of random tasks in one plot."""
     figure, axes = blank(f"{num_tasks:,} random tasks: y = a sin(x + b)")
-    inputs, targets = scene.sines
-    many = num_tasks > 10
-    axes.plot(inputs, targets[:num_tasks].T, color="black" if many else None, alpha=0.15 if many else 1.0)
+    inputs, targets = scene.sines.query
+    style = {"color": "black", "alpha": 0.15} if num_tasks > 10 else {}
+    axes.plot(inputs[0, :, 0], targets[:num_tasks, :, 0].T, **style)
     return figure
 
 
 def draw_average(scene: Scene) -> Figure:
-    """The mean of many tasks beside one of them."""
     figure, axes = blank("The average of many tasks is nearly 0 everywhere")
-    inputs, targets = scene.sines
-    axes.plot(inputs, targets.mean(axis=0), label=f"average of {len(targets):,} tasks", linewidth=2)
-    axes.plot(inputs, targets[0], label="one task", linewidth=2)
+    inputs, targets = scene.sines.query
+    axes.plot(inputs[0], targets.mean(axis=0), label=f"average of {len(targets):,} tasks", linewidth=2)
+    axes.plot(inputs[0], targets[0], label="one task", linewidth=2)
     axes.legend(loc="upper right")
     return figure
 
@@ -88,35 +66,29 @@ def draw_average(scene: Scene) -> Figure:
 @jax.jit
 def fits(params: Any, task: Task, learning_rate: jax.Array | float) -> jax.Array:
     """Predictions `[steps + 1, examples, 1]` at the query inputs, after each step of SGD on the support points."""
-    inputs = task.query[0]
-    return jax_meta.adapt(
-        LOSS_FN,
-        optax.sgd(learning_rate),
-        params,
-        task.support,
-        jax.random.key(0),
-        num_steps=max(FIT_STEPS),
-        observe=lambda params: MODEL.apply(params, inputs),
-    )[1]
+
+    def observe(params):
+        return MODEL.apply(params, task.query[0])
+
+    inner, key = optax.sgd(learning_rate), jax.random.key(0)
+    _, seen = jax_meta.adapt(LOSS_FN, inner, params, task.support, key, num_steps=max(FIT_STEPS), observe=observe)
+    return seen
 
 
 def draw_fit(scene: Scene, *, method: str, one_sided: bool = False) -> Figure:
-    """The first seed's network, adapted to one task."""
     rate = TRANSFER_FIT_LEARNING_RATE if method == "transfer" else scene.protocol.inner_learning_rate
     where = ", all points on one side" if one_sided else ""
     figure, axes = blank(f"{LABELS[method]}, SGD {rate:g} on 10 points{where}")
     task = scene.one_sided if one_sided else scene.task
-    params = jax.tree.map(lambda leaf: leaf[0], scene.outcomes[method].params)
-    predictions = fits(params, task, rate)
-    named = {f"after {step} step{'s' * (step != 1)}": predictions[step] for step in FIT_STEPS}
-    plot_fit(axes, task.support, task.query, named)
+    predictions = fits(jax.tree.map(lambda leaf: leaf[0], scene.outcomes[method].params), task, rate)
+    plot_fit(axes, *task, {f"after {counted(step, 'step')}": predictions[step] for step in FIT_STEPS})
     axes.legend(loc="best", fontsize="small")
     return figure
 
 
-def draw_curves(scene: Scene, *, methods: Sequence[str], steps: int, title: str) -> Figure:
+def draw_curves(scene: Scene, *, curves: tuple[tuple[str, ...], int, str]) -> Figure:
     """Mean test error against steps of fine-tuning, with 95% intervals over tasks and each seed's own curve."""
-    shots = scene.protocol.test_shots[-1]
+    (methods, steps, title), shots = curves, scene.protocol.test_shots[-1]
     figure, axes = blank(title, f"steps of SGD on {shots} points", "mean squared error")
     errors = {method: scene.outcomes[method].errors[shots][:, :, : steps + 1] for method in methods}
     top = 1.2 * min(values[:, :, 0].mean() for values in errors.values())
@@ -133,21 +105,23 @@ def draw_curves(scene: Scene, *, methods: Sequence[str], steps: int, title: str)
 def draw_three(scene: Scene) -> Figure:
     """The methods at a glance: the median network and the quartiles, at the steps of the table."""
     shots = scene.protocol.test_shots[-1]
-    errors = {name: scene.outcomes[name].errors[shots][:, :, list(TABLE_STEPS)].mean(axis=1) for name in COMPARED}
+    errors = {name: scene.outcomes[name].errors[shots][:, :, list(TABLE_STEPS)].mean(axis=1) for name in AT_A_GLANCE}
     return draw_networks(errors, shots)
 
 
 def draw_networks(errors: Mapping[str, np.ndarray], shots: int) -> Figure:
     """`draw_three` of each method's mean errors `[seeds, TABLE_STEPS]`; each curve is named where it ends."""
+    networks = max(len(values) for values in errors.values())
+    title = f"Error on new sines: median of {networks} networks, band: the middle half"
     figure, axes = blank("", f"steps of SGD on {shots} points", "mean squared error")
     below = 0.0
     for name, values in sorted(errors.items(), key=lambda item: float(np.median(item[1][:, -1]))):
         lower, middle, upper = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
-        (line,) = axes.plot(TABLE_STEPS, middle, "o-", color=COLORS[name], linewidth=2.2, markersize=4.5)
+        (line,) = axes.plot(TABLE_STEPS, middle, "o-", color=AT_A_GLANCE[name], linewidth=2.2, markersize=4.5)
         axes.fill_between(TABLE_STEPS, lower, upper, color=line.get_color(), alpha=0.18, linewidth=0)
         below = max(middle[-1], 1.18 * below)  # names do not overlap
         named = {"color": line.get_color(), "weight": "bold"}
-        axes.text(1.08 * TABLE_STEPS[-1], below, f"{LABELS[name]} {middle[-1]:.2f}", va="center", **named)
+        axes.text(1.12 * TABLE_STEPS[-1], below, f"{LABELS[name]} {middle[-1]:.2f}", va="center", **named)
         axes.annotate(f"{middle[1]:.2f}", (1, middle[1]), (7, 2), textcoords="offset points", **named)
     axes.set_xscale("symlog", linthresh=1, linscale=0.8)
     axes.set_xticks(TABLE_STEPS, labels=map(str, TABLE_STEPS))
@@ -155,23 +129,18 @@ def draw_networks(errors: Mapping[str, np.ndarray], shots: int) -> Figure:
     axes.set_yscale("log")
     axes.set_yticks((0.5, 1, 2, 4), labels=("0.5", "1", "2", "4"))
     axes.minorticks_off()
-    axes.set_title("Error on new sines", loc="left")
-    networks = max(len(values) for values in errors.values())
-    axes.set_title(f"median of {networks} networks; band: the middle half", loc="right", fontsize="small", color="gray")
+    axes.set_title(title, loc="left", fontsize="medium")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def draw_geometry(scene: Scene) -> Figure:
-    """Two curves of optimal weights, and Reptile's way to where they are closest."""
-    del scene
+def draw_geometry() -> Figure:
     figure, axes = blank("Reptile on y = sin(w x) + b, two tasks of one point each", "w", "b")
     frequencies = np.linspace(-1.6, 3.4, 200)
     for point, offsets in zip(geometry.POINTS, geometry.optimal_curves(frequencies), strict=True):
         axes.plot(frequencies, offsets, linewidth=2, label=f"optimal weights of the task through {point}")
     way = geometry.walk()
-    loops = np.stack([way.iterates[:-1], way.adapted], axis=1)
-    for loop in loops[::3]:
+    for loop in np.stack([way.iterates[:-1], way.adapted], axis=1)[::3]:
         axes.plot(*loop.T, color="gray", linewidth=0.6, alpha=0.7)
     axes.plot([], [], color="gray", linewidth=0.6, label=f"every third inner loop, {geometry.INNER_STEPS} steps")
     axes.plot(*way.iterates.T, ".-", color="black", markersize=3, linewidth=1, label="Reptile's initialization")
@@ -182,25 +151,20 @@ def draw_geometry(scene: Scene) -> Figure:
 
 
 METHODS = ("maml", "fomaml", "reptile")
-COMPARED = (*METHODS, "transfer")
-COLORS = {"maml": "tab:blue", "fomaml": "tab:orange", "reptile": "tab:green", "transfer": "dimgray"}
-CURVES = {
+AT_A_GLANCE = {"maml": "tab:blue", "fomaml": "tab:orange", "reptile": "tab:green", "transfer": "dimgray"}  # and colours
+CURVES = {  # methods, steps and title of each figure of learning curves
     "transfer": (("transfer", "random"), 99, "Transfer learning learns nothing that helps"),
     "maml": (("maml", "transfer", "random"), 9, "MAML learns to learn: one step is enough"),
     "fomaml": (("maml", "fomaml"), 9, "First-order MAML against MAML"),
 }
-"""Methods, steps and title of each figure of learning curves."""
-FIGURES: Mapping[str, Draw] = {
-    "three_tasks": Draw((), partial(draw_tasks, num_tasks=3)),
-    "thousand_tasks": Draw((), partial(draw_tasks, num_tasks=1_000)),
-    "average_task": Draw((), draw_average),
-    "reptile_geometry": Draw((), draw_geometry),
-    "three_curves": Draw(COMPARED, draw_three),
-    **{f"{name}_fit": Draw((name,), partial(draw_fit, method=name)) for name in ("transfer", *METHODS)},
-    **{f"{name}_fit_one_sided": Draw((name,), partial(draw_fit, method=name, one_sided=True)) for name in METHODS},
-    **{
-        f"{name}_curves": Draw(shown, partial(draw_curves, methods=shown, steps=steps, title=title))
-        for name, (shown, steps, title) in CURVES.items()
-    },
+FIGURES: dict[str, tuple[tuple[str, ...], Callable[[Scene], Figure]]] = {
+    "three_tasks": ((), partial(draw_tasks, num_tasks=3)),
+    "thousand_tasks": ((), partial(draw_tasks, num_tasks=1_000)),
+    "average_task": ((), draw_average),
+    "reptile_geometry": ((), lambda scene: draw_geometry()),
+    "three_curves": (tuple(AT_A_GLANCE), draw_three),
+    **{f"{name}_fit": ((name,), partial(draw_fit, method=name)) for name in ("transfer", *METHODS)},
+    **{f"{name}_fit_one_sided": ((name,), partial(draw_fit, method=name, one_sided=True)) for name in METHODS},
+    **{f"{name}_curves": (curves[0], partial(draw_curves, curves=curves)) for name, curves in CURVES.items()},
 }
-"""Every figure, by its file name."""
+"""The methods that each figure shows, and what draws it, by its file name."""

@@ -15,36 +15,25 @@ import optax
 import jax_meta
 from jax_meta import Task
 
-POINTS = ((1.0, 1.5), (-1.0, -1.3))
-"""The point (x, y) of each task: its optimal weights are b = y - sin(w x)."""
+POINTS = ((1.0, 1.5), (-1.0, -1.3))  # the point (x, y) of each task: its optimal weights are b = y - sin(w x)
 START = (-0.9, 1.2)
 CLOSEST = (np.pi / 2, 0.1)
 """Halfway between the curves where they are nearest, at w = π/2: b is 0.5 on one, -0.3 on the other."""
 INNER_STEPS, META_STEPS = 10, 100
 
 
-class Weights(NamedTuple):
-    """The two parameters: y = sin(frequency · x) + offset."""
-
-    frequency: jax.Array
-    offset: jax.Array
-
-
 class Walk(NamedTuple):
-    """Points in the plane of (frequency, offset)."""
-
     iterates: np.ndarray  # the initialization before each meta-step and after the last, `[META_STEPS + 1, 2]`
     adapted: np.ndarray  # where each meta-step's inner loop ended, `[META_STEPS, 2]`
 
 
-def apply(weights: Weights, inputs: jax.Array) -> jax.Array:
-    """The model: `[examples]` to `[examples]`."""
-    return jnp.sin(weights.frequency * inputs) + weights.offset
+def model(weights: jax.Array, inputs: jax.Array) -> jax.Array:
+    frequency, offset = weights
+    return jnp.sin(frequency * inputs) + offset
 
 
 def walk() -> Walk:
-    """Runs Reptile on the two tasks in turn and records its way."""
-    learner = jax_meta.reptile(jax_meta.regression(apply), optax.sgd(0.1), num_steps=INNER_STEPS)
+    learner = jax_meta.reptile(jax_meta.regression(model), optax.sgd(0.1), num_steps=INNER_STEPS)
     optimizer = optax.sgd(0.2)  # θ ← θ + 0.2 (φ - θ)
     key = jax.random.key(0)
 
@@ -55,10 +44,9 @@ def walk() -> Walk:
 
     in_turn = jnp.array(POINTS)[jnp.arange(META_STEPS) % len(POINTS)]
     batches = (in_turn[:, :1], in_turn[:, 1:])
-    state = jax_meta.init(learner, optimizer, Weights(*map(jnp.array, START)), key)
-    state, (iterates, adapted) = jax.jit(lambda state: jax.lax.scan(step, state, batches))(state)
-    iterates = jax.tree.map(lambda way, end: jnp.append(way, end), iterates, state.params)
-    return Walk(np.stack(iterates, axis=-1), np.stack(adapted, axis=-1))
+    start = jax_meta.init(learner, optimizer, jnp.array(START), key)
+    state, (iterates, adapted) = jax.jit(lambda state: jax.lax.scan(step, state, batches))(start)
+    return Walk(np.concatenate([iterates, state.params[None]]), np.asarray(adapted))
 
 
 def optimal_curves(frequencies: np.ndarray) -> np.ndarray:

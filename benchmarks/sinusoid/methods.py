@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from functools import partial
 from threading import Event
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 import jax_meta
-from benchmarks.harness.compilation import compile_ahead
+from benchmarks.harness.jax_networks import compile_ahead
 from benchmarks.harness.progress import Begin, Tell
 from benchmarks.sinusoid.protocol import Protocol, TrainingSet, make_test_tasks, make_training_set, task_stream
 from jax_meta import LossFn, MetaLearner, Task, TrainState
@@ -23,8 +23,7 @@ MODEL = jax_meta.models.MLP()
 LOSS_FN = jax_meta.regression(MODEL.apply)
 SHORT_FIT, LONG_FIT = 32, 99
 TABLE_STEPS = (0, 1, 5, 10, 32)
-NETWORKS_IN_CACHE = 25
-"""Networks to evaluate at once: 25 fit a core's cache, and take two thirds of the time of 5,000."""
+NETWORKS_IN_CACHE = 25  # networks to evaluate at once: 25 fit a core's cache, and take two thirds of the time of 5,000
 
 
 class Method(NamedTuple):
@@ -58,7 +57,6 @@ def on_support(learner: MetaLearner) -> MetaLearner:
 
 
 def methods(protocol: Protocol) -> dict[str, Method]:
-    """Every method of the benchmark, by its name on the command line."""
     inner, outer = optax.sgd(protocol.inner_learning_rate), optax.adam(protocol.outer_learning_rate)
     transfer = jax_meta.transfer(LOSS_FN, inner, num_steps=SHORT_FIT)
     maml = jax_meta.maml(LOSS_FN, inner, num_steps=protocol.inner_steps)
@@ -77,8 +75,6 @@ def methods(protocol: Protocol) -> dict[str, Method]:
 
 
 class Experiment(NamedTuple):
-    """What the command line asks for."""
-
     protocol: Protocol
     methods: dict[str, Method]
     data_key: jax.Array  # fixes the training tasks
@@ -88,15 +84,9 @@ class Experiment(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one method gave."""
-
     params: Any  # the trained networks, leaves `[seeds, ...]`
     errors: dict[int, np.ndarray]  # test errors by number of shots, each `[seeds, tasks, fit_steps + 1]`
     seconds: dict[str, float]  # of compile, train and evaluate
-
-
-class Stopped(Exception):  # noqa: N818 - a wish of the user, not an error
-    """Ends a method between two parts of its training."""
 
 
 @partial(jax.jit, static_argnums=1)
@@ -111,8 +101,12 @@ def initial_networks(key: jax.Array, seeds: int) -> tuple[Any, jax.Array]:
 
 
 def initial_states(method: Method, key: jax.Array, seeds: int) -> TrainState:
-    """The method's state before the first meta-step, for each seed."""
     return jax.vmap(partial(jax_meta.init, method.learner, method.optimizer))(*initial_networks(key, seeds))
+
+
+def compile_training(method: Method, tasks: Task, states: TrainState) -> tuple[Any, float]:
+    """Compiles `(tasks, states) -> (states, history)` for all seeds at once; and the seconds that it took."""
+    return compile_ahead(jax.vmap(partial(jax_meta.fit_tasks, method.learner, method.optimizer)), tasks, states)
 
 
 def train(
@@ -124,8 +118,7 @@ def train(
     part = next(part for part in (2_000, 1_000, 500, 1) if method.steps % part == 0)
     begin = time.perf_counter()
     stream = task_stream(protocol, training_set, states.key)
-    fit_tasks = jax.vmap(partial(jax_meta.fit_tasks, method.learner, method.optimizer))
-    compiled, _ = compile_ahead(fit_tasks, stream(0, part), states)
+    compiled, _ = compile_training(method, stream(0, part), states)
     start = time.perf_counter()
     for step in range(part, method.steps + 1, part):
         states, history = compiled(stream(step - part, part), states)
@@ -135,9 +128,7 @@ def train(
     return states.params, {"compile": start - begin, "train": time.perf_counter() - start}
 
 
-def compile_evaluation(
-    protocol: Protocol, params: Any, tasks: Task, fit_steps: int
-) -> Callable[[Any, Task], jax.Array]:
+def compile_evaluation(protocol: Protocol, params: Any, tasks: Task, fit_steps: int) -> Callable[..., jax.Array]:
     """Compiles `(params, tasks) -> errors [seeds, tasks, fit_steps + 1]`, the same fine-tuning for every method."""
     learner = jax_meta.transfer(LOSS_FN, optax.sgd(protocol.inner_learning_rate), num_steps=fit_steps)
     in_cache = max(1, NETWORKS_IN_CACHE // jax.tree.leaves(params)[0].shape[0])
@@ -151,10 +142,7 @@ def compile_evaluation(
 
 
 def run_methods(experiment: Experiment, jobs: int, begin: Begin) -> Iterator[tuple[str, Outcome]]:
-    """Runs so many methods at a time, each in a thread, and yields each as it finishes.
-
-    First come the evaluations, compiled once for all methods.
-    """
+    """Runs so many methods at a time, each in a thread, and yields each as it finishes; evaluations compile first."""
     protocol, chosen, data_key, test_key, seed_key, seeds = experiment
     with begin("tasks and networks", 1):
         training_set = make_training_set(protocol, data_key)
@@ -167,7 +155,7 @@ def run_methods(experiment: Experiment, jobs: int, begin: Begin) -> Iterator[tup
 
             def tell(doing: str, step: int = method.steps) -> None:
                 if stop.is_set():
-                    raise Stopped
+                    raise CancelledError
                 show(doing, step)
 
             tell("compiles", 0)

@@ -14,8 +14,6 @@ from jax_meta.tasks.sinusoid import Sinusoid
 
 
 class Protocol(NamedTuple):
-    """All that fixes an experiment but its seed."""
-
     name: str  # as on the command line
     phases: tuple[float, float] = (0.0, 2 * np.pi)  # the range of the sines' phase, radians
     train_tasks: int = 10_000  # sines to train on, visited once an epoch in random order; 0: new ones at every visit
@@ -40,9 +38,8 @@ PROTOCOLS = {
 
 
 def quick(protocol: Protocol) -> Protocol:
-    """The same protocol on a small scale, for a first look."""
-    train_tasks = min(protocol.train_tasks, 500)
-    return protocol._replace(train_tasks=train_tasks, steps=2_000, transfer_steps=2_000, test_tasks=100)
+    few = min(protocol.train_tasks, 500)
+    return protocol._replace(train_tasks=few, steps=2_000, transfer_steps=2_000, test_tasks=100)
 
 
 class TrainingSet(NamedTuple):
@@ -57,10 +54,8 @@ def make_training_set(protocol: Protocol, key: jax.Array) -> TrainingSet:
     """Draws the sines of the protocol; one, which is not used, where each visit brings new ones."""
     sine_key, input_key = jax.random.split(key)
     count = max(1, protocol.train_tasks)
-    return TrainingSet(
-        sinusoid.sample_sinusoids(sine_key, count, phases=protocol.phases),
-        sinusoid.sample_inputs(input_key, count, protocol.shots),
-    )
+    sinusoids = sinusoid.sample_sinusoids(sine_key, count, phases=protocol.phases)
+    return TrainingSet(sinusoids, sinusoid.sample_inputs(input_key, count, protocol.shots))
 
 
 @partial(jax.jit, static_argnums=(0, 2))
@@ -69,10 +64,8 @@ def make_test_tasks(protocol: Protocol, key: jax.Array, shots: int) -> Task:
     sine_key, input_key = jax.random.split(key)
     sinusoids = sinusoid.sample_sinusoids(sine_key, protocol.test_tasks, phases=protocol.phases)
     inputs = sinusoid.sample_inputs(input_key, protocol.test_tasks, shots)
-    query_inputs = sinusoid.even_inputs(protocol.test_points)
-    return Task(
-        jax.vmap(sinusoid.at)(sinusoids, inputs), jax.vmap(sinusoid.at, in_axes=(0, None))(sinusoids, query_inputs)
-    )
+    evenly = sinusoid.even_inputs(protocol.test_points)
+    return Task(jax.vmap(sinusoid.at)(sinusoids, inputs), jax.vmap(sinusoid.at, (0, None))(sinusoids, evenly))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -1,12 +1,10 @@
 """What the benchmark of sines writes: the content of results.json, and table.md, made from it."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.harness.index import Row
-from benchmarks.harness.results import markdown_table, records_table, rounded
+from benchmarks.harness.results import Row, markdown_table, records_table, rounded
 from benchmarks.sinusoid.methods import TABLE_STEPS, Experiment, Outcome
 from benchmarks.sinusoid.protocol import PROTOCOLS, Protocol
 from jax_meta import estimate
@@ -20,10 +18,10 @@ NOTEBOOK = {
 }
 """The post's notebook run as it stands, support gradient and all, at TABLE_STEPS: 5 models (the first two: 1)."""
 
-PAPER_TABLE_2 = (None, 0.67, 0.38, 0.35, None)
+PAPER_TABLE_2 = ("", 0.67, 0.38, 0.35, "")
 """MAML on 5 points at TABLE_STEPS: Finn et al., arXiv:1703.03400, Table 2 (of its appendix)."""
 
-COMPARED = (
+COMPARED = (  # pairs (first, second) whose difference in error, first minus second, is tested over seeds
     ("reptile", "maml"),
     ("fomaml", "maml"),
     ("reptile", "fomaml"),
@@ -31,31 +29,25 @@ COMPARED = (
     ("fomaml-published", "fomaml"),
     ("reptile", "maml-published"),
 )
-"""Pairs (first, second) whose difference in error, first minus second, is tested over seeds."""
+SECONDS = {phase: f"{{seconds[{phase}]:.2f}}" for phase in ("compile", "train", "evaluate")}
 
 
-def describe(experiment: Experiment, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
-    """The protocol, the methods finished so far and their differences, for results.json.
-
-    Every error is a mean squared error after 0, 1, 2, ... steps of fine-tuning.
-    """
-    return {
-        "protocol": experiment.protocol._asdict(),
-        "methods": {
-            name: {
-                "label": method.label,
-                "meta_steps": method.steps,
-                "seconds": rounded(outcomes[name].seconds),
-                "errors_by_shots": {str(shots): describe_errors(e) for shots, e in outcomes[name].errors.items()},
-            }
-            for name, method in experiment.methods.items()
-            if name in outcomes
-        },
-        "differences": differences(outcomes),
+def describe(experiment: Experiment, outcomes: dict[str, Outcome]) -> dict:
+    """For results.json; every error is a mean squared error after 0, 1, 2, ... steps of fine-tuning."""
+    methods = {
+        name: {
+            "label": method.label,
+            "meta_steps": method.steps,
+            "seconds": rounded(outcomes[name].seconds),
+            "errors_by_shots": {str(shots): describe_errors(e) for shots, e in outcomes[name].errors.items()},
+        }
+        for name, method in experiment.methods.items()
+        if name in outcomes
     }
+    return {"protocol": experiment.protocol._asdict(), "methods": methods, "differences": differences(outcomes)}
 
 
-def describe_errors(errors: np.ndarray) -> dict[str, Any]:
+def describe_errors(errors: np.ndarray) -> dict:
     """Errors `[seeds, tasks, steps + 1]`: their mean, its 95% interval over tasks, and the spread between seeds."""
     mean, half_width = estimate(errors.mean(axis=0))
     seeds = errors.mean(axis=1)
@@ -68,7 +60,7 @@ def describe_errors(errors: np.ndarray) -> dict[str, Any]:
     }
 
 
-def differences(outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
+def differences(outcomes: dict[str, Outcome]) -> list[dict]:
     """The paired differences between methods over seeds, which share networks and tasks, with 95% intervals."""
     rows = []
     for first, second in COMPARED:
@@ -81,12 +73,11 @@ def differences(outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
     return rows
 
 
-def table(told: Mapping[str, Any]) -> str:
-    """table.md: the errors of every finished method, the published figures, the differences and the times."""
+def table(told: dict) -> str:
     protocol, methods = Protocol(**told["protocol"]), told["methods"]
     parts = [f"# Sines, protocol `{protocol.name}`\n", *cut(protocol)]
     for shots in protocol.test_shots:
-        rows = [error_row(method["label"], method["errors_by_shots"][str(shots)]) for method in methods.values()]
+        rows = [[method["label"], *error_cells(method["errors_by_shots"][str(shots)])] for method in methods.values()]
         parts += [
             f"Mean squared test error on {shots} points after so many steps of SGD: mean ± 95% interval over "
             f"{protocol.test_tasks:,} tasks (standard deviation over seeds)\n",
@@ -98,8 +89,7 @@ def table(told: Mapping[str, Any]) -> str:
             "Differences in error: mean ± 95% interval over seeds; an interval without 0 tells the two apart\n",
             markdown_table(["first - second", "points", *map(str, TABLE_STEPS)], rows),
         ]
-    seconds = {phase: f"{{seconds[{phase}]:.2f}}" for phase in ("compile", "train", "evaluate")}
-    times = records_table(methods.values(), {"method": "{label}", **seconds})
+    times = records_table(methods.values(), {"method": "{label}", **SECONDS})
     return "\n".join([*parts, "Seconds, all seeds together\n", times])
 
 
@@ -114,38 +104,32 @@ def cut(protocol: Protocol) -> list[str]:
     ]
 
 
-def error_row(label: str, told: Mapping[str, Any]) -> list[str]:
-    """One method's errors in the table."""
-    columns = [told[name] for name in ("mean", "half_width_over_tasks", "standard_deviation_over_seeds")]
-    cells = [[column[step] for column in columns] for step in TABLE_STEPS]
-    return [label, *(f"{mean:.2f} ± {half_width:.2f} ({spread:.2f})" for mean, half_width, spread in cells)]
+def error_cells(told: dict) -> list[str]:
+    columns = zip(told["mean"], told["half_width_over_tasks"], told["standard_deviation_over_seeds"], strict=True)
+    cells = [f"{mean:.2f} ± {half_width:.2f} ({spread:.2f})" for mean, half_width, spread in columns]
+    return [cells[step] for step in TABLE_STEPS]
 
 
-def published_rows(protocol: Protocol, shots: int) -> list[list[str]]:
+def published_rows(protocol: Protocol, shots: int) -> list[Sequence[str]]:
     """The figures to compare a whole run with: the notebook's own run, or the paper's Table 2."""
     if cut(protocol) or (protocol.name == "maml" and shots != 5):
         return []
     if protocol.name == "post":
         return [[f"*{label}, the notebook's run*", *map("{:.2f}".format, row)] for label, row in NOTEBOOK.items()]
-    return [["*MAML, the paper's Table 2*", *("" if value is None else f"{value:.2f}" for value in PAPER_TABLE_2)]]
+    return [["*MAML, the paper's Table 2*", *map(str, PAPER_TABLE_2)]]
 
 
-def difference_row(methods: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
-    """One pair's differences in the table."""
+def difference_row(methods: dict, row: dict) -> list[str]:
     pairs = zip(row["mean"], row["half_width_over_seeds"], strict=True)
     cells = [f"{mean:+.2f} ± {half_width:.2f}" for mean, half_width in pairs]
     return [" - ".join(methods[row[which]]["label"] for which in ("first", "second")), str(row["shots"]), *cells]
 
 
-def row(told: Mapping[str, Any]) -> Row:
-    """The line of benchmarks/README.md."""
+def row(told: dict) -> Row:
     shots, methods = told["protocol"]["test_shots"][0], told["methods"]
     found = [methods[name] for name in ("maml", "fomaml", "reptile") if name in methods]
     means = [(method["label"], method["errors_by_shots"][str(shots)]["mean"]) for method in found]
+    errors = ", ".join(f"{label} {mean[1]:.2f} / {mean[32]:.2f}" for label, mean in means)
     whose = {"post": "post", "maml": "MAML paper"}[told["protocol"]["name"]]
-    return Row(
-        f"How well are new sines learned, on the {whose}'s protocol?",
-        told["seconds"] / 60,
-        f"error after 1 / 32 steps on {shots} points, {told['seeds']} seeds: "
-        + ", ".join(f"{label} {mean[1]:.2f} / {mean[32]:.2f}" for label, mean in means),
-    )
+    where = f"on the {whose}'s protocol, error after 1 / 32 steps on {shots} points, {told['seeds']} seeds"
+    return told["seconds"] / 60, f"{where}: {errors}"

@@ -8,24 +8,15 @@ MAML takes about 0.5 of MAML's time and Reptile 0.7 to 0.9. All take turns in on
 with nothing else running. It writes results.json and table.md.
 """
 
-import argparse
-import statistics
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import jax
-import numpy as np
 
-import jax_meta
-from benchmarks.harness.arguments import make_parser, parse, positive
-from benchmarks.harness.compilation import compile_ahead
-from benchmarks.harness.index import Row
-from benchmarks.harness.progress import Tell
-from benchmarks.harness.results import records_table, rounded, write_results
-from benchmarks.harness.rounds import median_ratio, take_turns, timed
-from benchmarks.harness.running import running
-from benchmarks.sinusoid.methods import Method, initial_states, methods
+from benchmarks.harness.command import COUNT, COUNTS, make_parser, parse, running
+from benchmarks.harness.results import Row, records_table, rounded, write_results
+from benchmarks.harness.rounds import Record, Tell, median_ratio, microseconds_a_step, time_turns
+from benchmarks.sinusoid.methods import Method, compile_training, initial_states, methods
 from benchmarks.sinusoid.protocol import PROTOCOLS, make_training_set, task_stream
 
 COMPARED = ("maml", "fomaml", "reptile")
@@ -40,8 +31,10 @@ COLUMNS = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Times the methods in turn, again and again, and writes the medians."""
-    options = parse_arguments(arguments)
+    parser = make_parser("sinusoid.speed", __doc__, repeats=15)
+    parser.add_argument("--seeds", default=[1, 5], help="networks at once, a row for each number", **COUNTS)
+    parser.add_argument("--steps", default=2_000, help="meta-steps of each method in a round", **COUNT)
+    options = parse(parser, arguments)
     with running(options) as begin:
         rows = []
         for seeds in options.seeds:
@@ -50,58 +43,38 @@ def main(arguments: list[str] | None = None) -> None:
         write_results(options, {"repeats": options.repeats, "methods": rows}, records_table(rows, COLUMNS))
 
 
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = make_parser("sinusoid.speed", __doc__, repeats=15)
-    add = parser.add_argument
-    add(
-        "--seeds", type=positive, nargs="+", default=[1, 5], metavar="N", help="networks at once, a row for each number"
-    )
-    add("--steps", type=positive, default=2_000, metavar="N", help="meta-steps of each method in a round")
-    return parse(parser, arguments)
-
-
-def measure(seeds: int, repeats: int, steps: int, tell: Tell) -> list[dict[str, Any]]:
+def measure(seeds: int, repeats: int, steps: int, tell: Tell) -> list[Record]:
     """Rows for the table, one a method; the ratio is the median of the rounds' own ratios."""
     chosen = {name: method for name, method in methods(PROTOCOLS["post"]).items() if name in COMPARED}
     compiled = {}
     for name, method in chosen.items():
         tell(f"compiles {name}")
         compiled[name] = prepare(method, seeds, steps)
-    samples = take_turns({name: partial(timed, run) for name, (run, _) in compiled.items()}, repeats + 1, tell)
-    times = {name: [seconds / steps * 1e6 for seconds in taken[1:]] for name, taken in samples.items()}
+    taken = time_turns({name: run for name, (run, _) in compiled.items()}, repeats, tell)
     return [
         {
             "label": method.label,
             "seeds": seeds,
             "compile_seconds": round(compiled[name][1], 2),
-            "microseconds": rounded(statistics.median(times[name]), 4),
-            "quartiles": rounded(np.quantile(times[name], (0.25, 0.75)).tolist(), 4),
-            "ratio_to_maml": rounded(median_ratio(times[name], times["maml"]), 3),
+            **microseconds_a_step(taken[name], steps),
+            "ratio_to_maml": rounded(median_ratio(taken[name], taken["maml"]), 3),
         }
         for name, method in chosen.items()
     ]
 
 
 def prepare(method: Method, seeds: int, steps: int) -> tuple[Any, float]:
-    """A method's compiled call, which takes `steps` meta-steps, and the seconds that compiling took."""
-    protocol, key = PROTOCOLS["post"], jax.random.key(0)
-    states = initial_states(method, key, seeds)
-    tasks = task_stream(protocol, make_training_set(protocol, key), states.key)(0, steps)
-    fit_tasks = jax.vmap(partial(jax_meta.fit_tasks, method.learner, method.optimizer))
-    compiled, seconds = compile_ahead(fit_tasks, tasks, states)
+    """A method's compiled call, and the seconds that compiling took."""
+    protocol, states = PROTOCOLS["post"], initial_states(method, jax.random.key(0), seeds)
+    tasks = task_stream(protocol, make_training_set(protocol, jax.random.key(0)), states.key)(0, steps)
+    compiled, seconds = compile_training(method, tasks, states)
     return partial(compiled, tasks, states), seconds
 
 
-def row(told: Mapping[str, Any]) -> Row:
-    """The line of benchmarks/README.md."""
+def row(told: dict) -> Row:
     maml, *others = [row for row in told["methods"] if row["seeds"] == told["methods"][0]["seeds"]]
-    shares = [f"{row['label']} {row['ratio_to_maml']:.2f}" for row in others]
-    return Row(
-        "How long is a meta-step of each method on sines?",
-        0.5,
-        f"{maml['label']} {maml['microseconds']:.1f} µs; of that time, {' and '.join(shares)}",
-    )
+    shares = " and ".join(f"{row['label']} {row['ratio_to_maml']:.2f}" for row in others)
+    return 0.5, f"{maml['label']} {maml['microseconds']:.1f} µs; of that time, {shares}"
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What do many networks at once, over seeds and learning rates, cost, and which rate is best?"""
+"""What do many networks at once, over seeds and step sizes, cost, and which step size is best?"""

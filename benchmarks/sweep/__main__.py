@@ -9,12 +9,8 @@ into one call. Both rates are traced, so the same program trains any of them. Ev
 in one call against one after the other. It writes results.json, table.md and sweep.png.
 """
 
-import argparse
-from functools import partial
-
-from benchmarks.harness.arguments import make_parser, parse, positive, positive_number
-from benchmarks.harness.results import save_figure, write_results
-from benchmarks.harness.running import running
+from benchmarks.harness.command import COUNT, NUMBERS, make_parser, parse, running
+from benchmarks.harness.results import write_results
 from benchmarks.sweep.networks import compare_throughput, make_grid, run
 from benchmarks.sweep.results import META_STEPS, describe_grid, draw, table
 from jax_meta.runs.progress import duration
@@ -25,8 +21,16 @@ STEP_SIZES = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command."""
-    options = parse_arguments(arguments)
+    parser = make_parser("sweep", __doc__, repeats=5)
+    add = parser.add_argument
+    add("--seeds", default=8, help="networks of each setting, 2 or more; the band is over them", **COUNT)
+    add("--step-sizes", default=STEP_SIZES, help="of the inner SGD", **NUMBERS)
+    add("--outer-learning-rates", default=[1e-3], help="of the outer Adam", **NUMBERS)
+    add("--steps", default=META_STEPS, help=f"meta-steps, of {NUM_TASKS} tasks each", **COUNT)
+    add("--timed-steps", default=500, help="meta-steps in a turn of the timing", **COUNT)
+    options = parse(parser, arguments)
+    if options.seeds < 2:
+        parser.error("the band over seeds needs at least two: --seeds 2")
     networks = options.seeds * len(options.outer_learning_rates) * len(options.step_sizes)
     with running(options) as begin:
         grid = make_grid(options.seeds, options.outer_learning_rates, options.step_sizes)
@@ -36,7 +40,6 @@ def main(arguments: list[str] | None = None) -> None:
         expected = duration(speed["seconds_at_once"] * options.steps / options.timed_steps)
         with begin(f"{networks:,} networks, {options.steps:,} meta-steps", 3) as tell:
             losses, errors, seconds = run(grid, options.steps, NUM_TASKS, TEST_TASKS, tell, expected)
-        rows = describe_grid(grid, losses, errors)
         content = {
             "seeds": options.seeds,
             "meta_steps": options.steps,
@@ -44,32 +47,9 @@ def main(arguments: list[str] | None = None) -> None:
             "test_tasks": TEST_TASKS,
             "seconds": seconds,
             "throughput": speed,
-            "settings": rows,
+            "settings": describe_grid(grid, losses, errors),
         }
-        write_results(options, content, table(content))
-        save_figure(options.output / "sweep.png", draw(rows, options.seeds))
-
-
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = make_parser("sweep", __doc__, repeats=5)
-    add = parser.add_argument
-    add_rates = partial(add, type=positive_number, nargs="+", metavar="RATE")
-    add(
-        "--seeds",
-        type=positive,
-        default=8,
-        metavar="N",
-        help="networks of each setting, 2 or more; the band is over them",
-    )
-    add_rates("--step-sizes", default=STEP_SIZES, help="of the inner SGD")
-    add_rates("--outer-learning-rates", default=[1e-3], help="of the outer Adam")
-    add("--steps", type=positive, default=META_STEPS, metavar="N", help=f"meta-steps, of {NUM_TASKS} tasks each")
-    add("--timed-steps", type=positive, default=500, metavar="N", help="meta-steps in a turn of the timing")
-    options = parse(parser, arguments)
-    if options.seeds < 2:
-        parser.error("the band over seeds needs at least two: --seeds 2")
-    return options
+        write_results(options, content, table(content), sweep=draw(content["settings"], options.seeds))
 
 
 if __name__ == "__main__":

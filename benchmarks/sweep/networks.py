@@ -13,33 +13,27 @@ import numpy as np
 import optax
 
 import jax_meta
-from benchmarks.harness.compilation import compile_ahead
-from benchmarks.harness.progress import Tell
+from benchmarks.harness.jax_networks import compile_ahead
 from benchmarks.harness.results import rounded
-from benchmarks.harness.rounds import median_seconds
+from benchmarks.harness.rounds import Tell, median_seconds
 from jax_meta.tasks import sinusoid
 
 MODEL = jax_meta.models.MLP()
 LOSS_FN = jax_meta.regression(MODEL.apply)
 TEST_KEY = 1
 LAST_STEP = 10
-TASKS_AT_ONCE = 8
-"""Test tasks evaluated at once for each network: it bounds the memory of a large grid."""
-COMPARED_STEPS = 10
-"""Meta-steps whose losses are compared: rounding grows with every further one."""
+TASKS_AT_ONCE = 8  # test tasks evaluated at once for each network: it bounds the memory of a large grid
+COMPARED_STEPS = 10  # meta-steps whose losses are compared: rounding grows with every further one
 TOLERANCE = 1e-3
 
 
 class Grid(NamedTuple):
-    """The settings; every combination is a network."""
-
     keys: jax.Array  # `[seeds]`, each fixes a network's initial parameters and its tasks, whatever its rates
     outer_learning_rates: jax.Array  # of Adam, `[outer learning rates]`
     step_sizes: jax.Array  # of the inner SGD, `[step sizes]`
 
 
 def make_grid(seeds: int, outer_learning_rates: Sequence[float], step_sizes: Sequence[float]) -> Grid:
-    """The grid of so many seeds and these rates."""
     return Grid(jax.random.split(jax.random.key(0), seeds), jnp.array(outer_learning_rates), jnp.array(step_sizes))
 
 
@@ -49,30 +43,23 @@ def over_grid(function: Callable[..., Any]) -> Callable[..., Any]:
     The leaves of its result are `[seeds, outer learning rates, step sizes, ...]`. Only seeds differ in their tasks, so
     these are drawn once for all rates.
     """
-    over_step_sizes = jax.vmap(function, in_axes=(None, None, 0))
-    over_rates = jax.vmap(over_step_sizes, in_axes=(None, 0, None))
-    return jax.vmap(over_rates, in_axes=(0, None, None))
+    over_rates = jax.vmap(jax.vmap(function, (None, None, 0)), (None, 0, None))
+    return jax.vmap(over_rates, (0, None, None))
 
 
 def initial_params(key: jax.Array) -> Any:
-    """The sine network before training."""
     return MODEL.init(key, jnp.zeros((1, 1)))
 
 
 def train_network(
     key: jax.Array, outer_learning_rate: jax.Array, step_size: jax.Array, *, steps: int, num_tasks: int
 ) -> tuple[Any, jax.Array]:
-    """Meta-trains one network by MAML with one inner step: its parameters, and the loss at every meta-step, `[steps]`.
-
-    The key fixes the initial parameters and the tasks; the rates are scalars, which may be traced.
-    """
+    """MAML with one inner step: the parameters, and losses `[steps]`; key and rates, which may be traced, fix it."""
     model_key, run_key = jax.random.split(key)
     learner = jax_meta.maml(LOSS_FN, optax.sgd(step_size), num_steps=1)
     outer = optax.adam(outer_learning_rate)
-    state = jax_meta.init(learner, outer, initial_params(model_key), run_key)
-    state, history = jax_meta.fit(
-        learner, outer, sinusoid.sample_tasks, state, num_meta_steps=steps, num_tasks=num_tasks
-    )
+    state, sample_tasks = jax_meta.init(learner, outer, initial_params(model_key), run_key), sinusoid.sample_tasks
+    state, history = jax_meta.fit(learner, outer, sample_tasks, state, num_meta_steps=steps, num_tasks=num_tasks)
     return state.params, history["loss"]
 
 
@@ -96,8 +83,7 @@ def run(
 ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
     """Trains and evaluates every network; `expected` says how long the training takes, which tells nothing of itself.
 
-    Returns training losses `[seeds, outer learning rates, step sizes, steps]`, mean test errors
-    `[seeds, outer learning rates, step sizes, inner steps + 1]`, and seconds of compile, train and evaluate.
+    Returns losses `[seeds, rates, step sizes, steps]`, errors as in `evaluate_grid`, and the seconds of each part.
     """
     tell("compiles")
     train, compiling = compile_ahead(over_grid(partial(train_network, steps=steps, num_tasks=num_tasks)), *grid)
@@ -111,11 +97,8 @@ def run(
     return np.asarray(losses), errors, {name: round(value, 3) for name, value in seconds.items()}
 
 
-def compare_throughput(grid: Grid, *, steps: int, num_tasks: int, repeats: int, tell: Tell) -> dict[str, Any]:
-    """Median seconds of both, compile time apart, after a check that both give the same losses.
-
-    The runs one after the other share one compiled program, whose rates are arguments.
-    """
+def compare_throughput(grid: Grid, *, steps: int, num_tasks: int, repeats: int, tell: Tell) -> dict:
+    """Median seconds of both ways, compile time apart, after a check that both give the same losses."""
     train = partial(train_network, steps=steps, num_tasks=num_tasks)
     singles = list(itertools.product(*grid))
     tell("compiles all")

@@ -1,6 +1,5 @@
 """What the sweep found: numbers, a table and a figure. A diverged network is counted, and never averaged in."""
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -8,8 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import jax_meta
-from benchmarks.harness.index import Row
-from benchmarks.harness.results import Column, markdown_table, records_table, rounded
+from benchmarks.harness.results import Column, Row, counted, markdown_table, records_table, rounded
 from benchmarks.sweep.networks import Grid
 
 META_STEPS = 20_000
@@ -20,8 +18,7 @@ DIVERGED = 100.0
 """A mean error above this counts as diverged, as one that is not finite: to answer 0 everywhere costs 4.4."""
 
 
-def describe_grid(grid: Grid, losses: np.ndarray, errors: np.ndarray) -> list[dict[str, Any]]:
-    """A record for each pair of rates, from the losses and errors of `networks.run`."""
+def describe_grid(grid: Grid, losses: np.ndarray, errors: np.ndarray) -> list[dict]:
     return [
         {
             "outer_learning_rate": rounded(float(outer_learning_rate)),
@@ -34,11 +31,10 @@ def describe_grid(grid: Grid, losses: np.ndarray, errors: np.ndarray) -> list[di
     ]
 
 
-def describe_seeds(errors: np.ndarray) -> dict[str, Any]:
+def describe_seeds(errors: np.ndarray) -> dict:
     """Mean and half-width of its 95% interval over the seeds of `[seeds, inner steps + 1]`; None where one diverged."""
     sound = np.isfinite(errors) & (errors < DIVERGED)
-    # The mean of the seeds that did not diverge would hide those that did.
-    all_sound = sound.all(axis=0)
+    all_sound = sound.all(axis=0)  # the mean of the seeds that did not diverge would hide those that did
     estimate = jax_meta.estimate(np.where(all_sound, errors.astype(np.float64), 0.0))
     return {
         "seeds_not_diverged": sound.sum(axis=0).tolist(),
@@ -53,8 +49,7 @@ def or_none(values: Any, kept: np.ndarray) -> list[float | None]:
     return [rounded(float(value)) if keep else None for value, keep in zip(values, kept, strict=True)]
 
 
-def table(told: Mapping[str, Any]) -> str:
-    """Both tables, the errors and the throughput, under a line that says what was trained."""
+def table(told: dict) -> str:
     speed, last, cut = told["throughput"], SHOWN_STEPS[-1], told["meta_steps"] < META_STEPS
     trained = f"Trained for {told['meta_steps']:,} meta-steps of {told['tasks_per_meta_step']} tasks"
     trained += f", cut: by default it is {META_STEPS:,}" if cut else ""
@@ -65,28 +60,25 @@ def table(told: Mapping[str, Any]) -> str:
         "seeds finite in training": "{seeds_with_finite_training}",
         f"not diverged after {last}": f"{{seeds_not_diverged[{last}]}}",
     }
-    networks, steps = speed["networks"], speed["networks"] * speed["meta_steps"]
-    ways = (
+    steps = speed["networks"] * speed["meta_steps"]
+    ways = [
         ("at once", speed["compile_seconds_at_once"], speed["seconds_at_once"], speed["times_as_fast"]),
         ("one after the other", speed["compile_seconds_one"], speed["seconds_one_after_the_other"], 1.0),
-    )
-    header = ["networks", "compile, s", "seconds", "meta-steps of a network per second", "times as fast"]
-    cells = [
-        [f"{networks} {way}", f"{compiling:.2f}", f"{seconds:.2f}", f"{steps / seconds:,.0f}", f"{times:.2f}"]
-        for way, compiling, seconds, times in ways
     ]
+    header = ["networks", "compile, s", "seconds", "meta-steps of a network per second", "times as fast"]
+    numbers = [[f"{c:.2f}", f"{s:.2f}", f"{steps / s:,.0f}", f"{times:.2f}"] for _, c, s, times in ways]
+    cells = [[f"{speed['networks']} {way[0]}", *row] for way, row in zip(ways, numbers, strict=True)]
     tables = records_table(told["settings"], errors), markdown_table(header, cells)
     return "\n".join([f"{trained}; errors on {told['test_tasks']:,} new sines.\n", *tables])
 
 
-def interval(row: dict[str, Any], step: int) -> str:
+def interval(row: dict, step: int) -> str:
     """The error after so many inner steps, as `mean ± half_width`, or a dash where a seed diverged."""
     mean, half_width = row["mean"][step], row["half_width"][step]
     return "—" if mean is None else f"{mean:.2f} ± {half_width:.2f}"
 
 
-def draw(rows: list[dict[str, Any]], seeds: int) -> Figure:
-    """Test error against step size, with bands over seeds, a panel for each outer learning rate."""
+def draw(rows: list[dict], seeds: int) -> Figure:
     rates = list(dict.fromkeys(row["outer_learning_rate"] for row in rows))
     figure = Figure(figsize=(1 + 5.4 * len(rates), 4.2), dpi=110, layout="constrained")
     panels = figure.subplots(1, len(rates), sharey=True, squeeze=False)[0]
@@ -107,24 +99,20 @@ def draw(rows: list[dict[str, Any]], seeds: int) -> Figure:
     return figure
 
 
-def draw_curve(axes: Any, rows: list[dict[str, Any]], step: int, *, cross_height: float) -> None:
+def draw_curve(axes: Any, rows: list[dict], step: int, *, cross_height: float) -> None:
     """One curve and its band; a gap, with a cross near the upper edge, where a seed diverged."""
     sizes = [row["step_size"] for row in rows]
     mean, half_width = (np.array([row[name][step] for row in rows], float) for name in ("mean", "half_width"))
-    (line,) = axes.plot(sizes, mean, "o-", markersize=3, label=f"after {step} step{'s' * (step > 1)}")
+    (line,) = axes.plot(sizes, mean, "o-", markersize=3, label=f"after {counted(step, 'step')}")
     axes.fill_between(sizes, mean - half_width, mean + half_width, color=line.get_color(), alpha=0.25, linewidth=0)
     gaps = [size for size, value in zip(sizes, mean, strict=True) if np.isnan(value)]
-    heights = [cross_height] * len(gaps)
-    axes.plot(gaps, heights, "x", color=line.get_color(), transform=axes.get_xaxis_transform())
+    above = axes.get_xaxis_transform()
+    axes.plot(gaps, [cross_height] * len(gaps), "x", color=line.get_color(), transform=above)
 
 
-def row(told: Mapping[str, Any]) -> Row:
-    """The line of benchmarks/README.md."""
+def row(told: dict) -> Row:
     speed, last = told["throughput"], SHOWN_STEPS[-1]
     best = min((row for row in told["settings"] if row["mean"][last]), key=lambda row: row["mean"][last])
-    return Row(
-        "What do many networks at once, over seeds and step sizes, cost, and which step size is best?",
-        2,
-        f"{speed['networks']} in one call are {speed['times_as_fast']:.2f} times as fast as one after the other; "
-        f"step size {best['step_size']:g}, with an error of {interval(best, last)} after {last} steps",
-    )
+    times = f"{speed['networks']} in one call are {speed['times_as_fast']:.2f} times as fast as one after the other"
+    error = f"step size {best['step_size']:g}, with an error of {interval(best, last)} after {last} steps"
+    return 2, f"{times}; {error}"

@@ -4,24 +4,20 @@ Aniruddh Raghu, Maithra Raghu, Samy Bengio, Oriol Vinyals: Rapid Learning or Fea
 Effectiveness of MAML, arXiv:1909.09157.
 """
 
-from collections.abc import Callable
-from fnmatch import fnmatchcase
+from functools import partial
 
-import jax
 import optax
 
-from jax_meta.base import LossFn, LossGradient, MetaLearner, Params
-from jax_meta.inner import adapt
-from jax_meta.loss_checks import check_inner
+from jax_meta.algorithms.parts import Part, learner_of_part, select_part
+from jax_meta.base import LossFn, MetaLearner
 from jax_meta.memory import Remat
-from jax_meta.second_derivative import check_second_derivative
 
 
 def anil(
     loss_fn: LossFn,
     optimizer: optax.GradientTransformation,
     *,
-    is_head: Callable[[str], bool] | str,
+    is_head: Part,
     num_steps: int,
     batch_size: int | None = None,
     remat: Remat = "none",
@@ -48,7 +44,8 @@ def anil(
         A `MetaLearner` that learns the model's parameters. Its metrics are the query's, after adaptation.
 
     Raises:
-        ValueError: as `jax_meta.maml` does, and while tracing, if `is_head` selects nothing.
+        ValueError: as `jax_meta.maml` does; from `init`, and while tracing, if `is_head` selects nothing, or is a
+            pattern that selects everything.
         TypeError: for a loss or an optimizer that is none.
 
     Example:
@@ -59,53 +56,12 @@ def anil(
         >>> adapted = learner.adapt(params, line, jax.random.key(0))
         >>> assert adapted["body"] == params["body"] and adapted["head"] > params["head"]
     """
-    loss_fn = check_inner(loss_fn, optimizer, num_steps)
-
-    def inner(params, batch, key, *, num_steps=num_steps, observe=None):
-        def head_loss(head, batch, key):
-            return loss_fn(join(head, params), batch, key)  # L(β, η)
-
-        def observe_whole(head):
-            return None if observe is None else observe(join(head, params))
-
-        head, observations = adapt(
-            head_loss,
-            optimizer,
-            select_head(params, is_head),
-            batch,
-            key,
-            num_steps=num_steps,
-            batch_size=batch_size,
-            observe=observe_whole,
-            remat=remat,
-            mixed_mode=mixed_mode,
-        )
-        adapted = join(head, params)
-        return adapted if observe is None else (adapted, observations)
-
-    def query_loss(params, task, key):
-        check_second_derivative(optimizer, select_head(params, is_head), num_steps=num_steps)
-        adapt_key, loss_key = jax.random.split(key)
-        adapted = inner(params, task.support, adapt_key)  # β, η' = η - α ∇η L_support(β, η), num_steps times
-        return loss_fn(adapted, task.query, loss_key)  # L_query(β, η')
-
-    gradient = LossGradient(query_loss)  # ∇(β, η) L_query(β, η')
-    return MetaLearner(init=lambda params: params, adapt=inner, gradient=gradient)
-
-
-def select_head(params: Params, is_head: Callable[[str], bool] | str) -> Params:
-    """`params` with None in place of the body; raises ValueError if nothing is left."""
-    paths = jax.tree.map_with_path(lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), params)
-    selects = (lambda path: fnmatchcase(path, is_head)) if isinstance(is_head, str) else is_head
-    head = jax.tree.map(lambda path, leaf: leaf if selects(path) else None, paths, params)
-    if not jax.tree.leaves(head):
-        raise ValueError(
-            "is_head selects no parameter, so there is nothing to adapt: it must be true of at least one of "
-            f"{', '.join(jax.tree.leaves(paths))}."
-        )
-    return head
-
-
-def join(head: Params, params: Params) -> Params:
-    """`params` with its head replaced."""
-    return jax.tree.map(lambda new, old: old if new is None else new, head, params, is_leaf=lambda leaf: leaf is None)
+    return learner_of_part(  # ∇(β, η) L_query(β, η'), where η' = η - α ∇η L_support(β, η), num_steps times
+        loss_fn,
+        optimizer,
+        partial(select_part, part=is_head, name="is_head"),
+        num_steps=num_steps,
+        batch_size=batch_size,
+        remat=remat,
+        mixed_mode=mixed_mode,
+    )

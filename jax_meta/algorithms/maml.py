@@ -32,7 +32,9 @@ def maml(
     Args:
         loss_fn: `(params, batch, key) -> (loss, metrics)`.
         optimizer: the inner optimizer, any optax transformation with a finite second derivative: sgd, momentum,
-            rmsprop, adagrad, lion, adabelief, yogi, or adam with `eps_root > 0`; none that divides by a norm.
+            rmsprop, adagrad, lion, adabelief, yogi, or adam with `eps_root > 0`; none that divides by the norm of a
+            part. With one that divides by the norm of all, as `optax.clip_by_global_norm` does, the gradient is right
+            but where all of a task's support gradient is zero, and there it is NaN, as a warning says.
         num_steps: inner steps, 0 or more.
         batch_size: examples in an inner step. Default: the whole support set.
         remat: what is computed again, for less memory, as in `jax_meta.adapt`: "none", "steps", "blocks" or, with

@@ -9,11 +9,8 @@ from typing import NamedTuple
 import jax
 import optax
 
-from jax_meta.arguments import check_meta_params
-from jax_meta.base import LossFn, LossGradient, MetaLearner, Params
-from jax_meta.checks import check_num_steps
-from jax_meta.inner import adapt
-from jax_meta.loss_checks import checked_loss
+from jax_meta.algorithms.meta_optimizer import descent, learner_of_optimizer
+from jax_meta.base import LossFn, MetaLearner, Params
 from jax_meta.memory import Remat
 
 
@@ -69,32 +66,14 @@ def meta_sgd(
         >>> gradient, metrics = learner.gradient(meta_params, jax_meta.Task(line, line), jax.random.key(0))
         >>> assert gradient.step_sizes < 0  # a larger step size adapts better
     """
-    check_num_steps(num_steps)
-    loss_fn = checked_loss(loss_fn)
-
-    def init(params):
-        return MetaSGDParams(params, optax.tree.full_like(params, step_size))
-
-    def inner(meta_params, batch, key, *, num_steps=num_steps, observe=None):
-        check_meta_params(meta_params, MetaSGDParams, "meta_sgd")
-        params, step_sizes = meta_params
-        descent = optax.stateless(lambda grad, _: optax.tree.scale(-1.0, optax.tree.mul(step_sizes, grad)))  # -α ∘ ∇L
-        return adapt(
-            loss_fn,
-            descent,
-            params,
-            batch,
-            key,
-            num_steps=num_steps,
-            batch_size=batch_size,
-            observe=observe,
-            remat=remat,
-            mixed_mode=mixed_mode,
-        )
-
-    def query_loss(meta_params, task, key):
-        adapt_key, loss_key = jax.random.split(key)
-        adapted = inner(meta_params, task.support, adapt_key)  # θ' = θ - α ∘ ∇L_support(θ), num_steps times
-        return loss_fn(adapted, task.query, loss_key)  # L_query(θ')
-
-    return MetaLearner(init=init, adapt=inner, gradient=LossGradient(query_loss))  # ∇(θ, α) L_query(θ')
+    return learner_of_optimizer(  # ∇(θ, α) L_query(θ'), where θ' = θ - α ∘ ∇L_support(θ), num_steps times
+        loss_fn,
+        MetaSGDParams,
+        lambda params: optax.tree.full_like(params, step_size),
+        descent(optax.tree.mul, 1.0),  # -α ∘ ∇L
+        name="meta_sgd",
+        num_steps=num_steps,
+        batch_size=batch_size,
+        remat=remat,
+        mixed_mode=mixed_mode,
+    )

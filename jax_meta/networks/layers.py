@@ -11,7 +11,12 @@ import numpy as np
 from jax_meta.networks.convolution import convolution
 from jax_meta.networks.dense import dense
 
-__all__ = ["BatchNorm", "Convolution", "Dense", "batch_statistics", "max_pool"]
+__all__ = ["BatchNorm", "Context", "Convolution", "Dense", "FiLM", "batch_statistics", "max_pool"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 WINDOW_POSITIONS = np.arange(4, dtype=np.int8).reshape(2, 1, 2, 1)
 
@@ -128,6 +133,65 @@ class BatchNorm(nn.Module):
         lead = (1,) * (inputs.ndim - 1)
         outputs = (inputs - mean.reshape(*lead, -1)) * factor.reshape(*lead, -1) + bias.reshape(*lead, -1)
         return outputs.astype(dtype)
+
+
+class Context(nn.Module):
+    """Concatenates a context to every example's features: what `jax_meta.cavia` adapts, 0 before it does.
+
+    For the layer after it, it is another bias, seen through some rows of the kernel.
+
+    Attributes:
+        size: how many numbers it has, 1 or more.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta
+        >>> outputs, params = jax_meta.layers.Context(3).init_with_output(jax.random.key(0), jnp.ones((5, 2)))
+        >>> assert outputs.shape == (5, 5) and params["params"]["context"].shape == (3,)
+    """
+
+    size: int
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """`[examples, features]` to `[examples, features + size]`."""
+        context = self.param("context", nn.initializers.zeros, (self.size,))
+        inputs, context = nn.dtypes.promote_dtype(inputs, context)
+        return jnp.concatenate([inputs, jnp.broadcast_to(context[None], (len(inputs), self.size))], axis=1)
+
+
+class FiLM(nn.Module):
+    """Scales and shifts each feature by what a dense layer makes of a context: γ ∘ h + β, where (γ, β) = W c + b.
+
+    Ethan Perez, Florian Strub, Harm de Vries, Vincent Dumoulin, Aaron Courville: FiLM: Visual Reasoning with a General
+    Conditioning Layer, arXiv:1709.07871, equation 2. `jax_meta.cavia` adapts the context, which starts at 0; b starts
+    so that γ = 1 and β = 0 then, where CAVIA's code has a random b.
+
+    Attributes:
+        size: how many numbers the context has, 1 or more.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta
+        >>> images = jnp.arange(12.0).reshape(1, 2, 2, 3)
+        >>> outputs, params = jax_meta.layers.FiLM(4).init_with_output(jax.random.key(0), images)
+        >>> assert (outputs == images).all() and params["params"]["context"].shape == (4,)
+    """
+
+    size: int
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """`[examples, ..., features]` to the same."""
+        features = inputs.shape[-1]
+        context = self.param("context", nn.initializers.zeros, (self.size,))
+
+        def identity(key, shape, dtype):
+            return jnp.where(jnp.arange(shape[0]) < features, 1, 0).astype(dtype)
+
+        modulation = Dense(2 * features, bias_init=identity)(context[None])
+        inputs, modulation = nn.dtypes.promote_dtype(inputs, modulation)
+        lead = (1,) * (inputs.ndim - 1)
+        scale, shift = modulation.reshape(2, *lead, features)
+        return scale * inputs + shift
 
 
 def batch_statistics(inputs: jax.Array) -> tuple[jax.Array, jax.Array]:

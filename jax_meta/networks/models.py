@@ -1,16 +1,21 @@
 """Flax Linen modules whose parameters are their only state."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 
+from jax_meta.arguments import named
 from jax_meta.base import PyTree
 from jax_meta.checks import check_choice
-from jax_meta.networks.layers import BatchNorm, Convolution, Dense, batch_statistics, max_pool
+from jax_meta.networks.layers import BatchNorm, Context, Convolution, Dense, FiLM, batch_statistics, max_pool
 
-__all__ = ["MLP", "Conv4", "ConvBlock", "ResNet12", "uniform_fan_in"]
+__all__ = ["MLP", "Conv4", "ConvBlock", "ResNet12", "split_head", "uniform_fan_in"]
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def uniform_fan_in(fan_in: int) -> Callable[..., jax.Array]:
@@ -43,9 +48,10 @@ class MLP(nn.Module):
 
     Attributes:
         hidden: the widths of the hidden layers.
-        outputs: the number of outputs.
+        outputs: the number of outputs; None leaves the head out, and the last hidden layer is what comes out.
         activation: applied after each hidden layer.
         normalise: whether to apply `BatchNorm` before each activation. Default: False.
+        context: how many numbers of a `Context` join the inputs, for `jax_meta.cavia`. Default: 0.
 
     Example:
         >>> import jax, jax.numpy as jnp, jax_meta
@@ -55,18 +61,21 @@ class MLP(nn.Module):
     """
 
     hidden: Sequence[int] = (40, 40)
-    outputs: int = 1
+    outputs: int | None = 1
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     normalise: bool = False
+    context: int = 0
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> PyTree:
         """`[examples, ...]`, flattened to features, to `[examples, outputs]`."""
         inputs = inputs.reshape(len(inputs), -1)
+        if self.context:
+            inputs = Context(self.context)(inputs)
         for width in self.hidden:
             inputs = linear(inputs, width)
             inputs = self.activation(BatchNorm()(inputs) if self.normalise else inputs)
-        return linear(inputs, self.outputs)
+        return inputs if self.outputs is None else linear(inputs, self.outputs)
 
 
 def linear(inputs: jax.Array, width: int) -> jax.Array:
@@ -82,12 +91,13 @@ class Conv4(nn.Module):
     (`Conv4(5, downsample="stride", head="mean")`); on mini-ImageNet both pool, with 32 filters (`Conv4(5, 32)`).
 
     Attributes:
-        ways: the number of outputs.
+        ways: the number of outputs; None leaves the head out, and its features are what comes out.
         filters: the features of each block. Default: 64.
         downsample: "pool" for 2 by 2 max-pooling after each convolution, "stride" for convolutions of stride 2.
             Default: "pool".
         head: "flatten", or "mean" over space, before the linear layer. Default: "flatten".
         use_scale: whether normalisation learns a scale, as in the Reptile code. Default: False, as in the MAML code.
+        context: how many numbers a `FiLM` of the third block has, before its ReLU, for `jax_meta.cavia`. Default: 0.
 
     Raises:
         ValueError: for another `downsample` or `head`.
@@ -99,20 +109,21 @@ class Conv4(nn.Module):
         >>> assert logits.shape == (3, 5)
     """
 
-    ways: int
+    ways: int | None
     filters: int = 64
     downsample: Literal["pool", "stride"] = "pool"
     head: Literal["flatten", "mean"] = "flatten"
     use_scale: bool = False
+    context: int = 0
 
     @nn.compact
     def __call__(self, images: jax.Array) -> PyTree:
-        """`[examples, height, width, channels]` to logits `[examples, ways]`."""
+        """`[examples, height, width, channels]` to logits `[examples, ways]`, or to features."""
         check_choice("head", self.head, ("flatten", "mean"))
-        for _ in range(4):
-            images = ConvBlock(self.filters, self.downsample, self.use_scale)(images)
+        for block in range(4):
+            images = ConvBlock(self.filters, self.downsample, self.use_scale, self.context if block == 2 else 0)(images)
         features = images.mean((1, 2)) if self.head == "mean" else images.reshape(len(images), -1)
-        return Dense(self.ways)(features)
+        return features if self.ways is None else Dense(self.ways)(features)
 
 
 class ConvBlock(nn.Module):
@@ -122,6 +133,7 @@ class ConvBlock(nn.Module):
         filters: as in `Conv4`.
         downsample: as in `Conv4`.
         use_scale: as in `Conv4`.
+        context: how many numbers a `FiLM` before the ReLU has. Default: 0, which is none.
 
     Example:
         >>> import jax, jax.numpy as jnp, jax_meta
@@ -133,6 +145,7 @@ class ConvBlock(nn.Module):
     filters: int
     downsample: Literal["pool", "stride"]
     use_scale: bool
+    context: int = 0
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -144,7 +157,10 @@ class ConvBlock(nn.Module):
         pool_last = self.downsample == "pool" and self.use_scale
         if self.downsample == "pool" and not pool_last:
             images = max_pool(images)  # exact, since what follows increases, and it follows on a quarter of the numbers
-        images = nn.relu(BatchNorm(self.use_scale)(images, statistics))
+        images = BatchNorm(self.use_scale)(images, statistics)
+        if self.context:
+            images, pool_last = FiLM(self.context)(max_pool(images) if pool_last else images), False
+        images = nn.relu(images)
         return max_pool(images) if pool_last else images
 
 
@@ -154,7 +170,7 @@ class ResNet12(nn.Module):
     Widths and activation are those of Lee, Maji, Ravichandran, Soatto, arXiv:1904.03758, without their DropBlock.
 
     Attributes:
-        ways: the number of outputs.
+        ways: the number of outputs; None leaves the head out, and its features are what comes out.
         widths: the features of each block. Default: 64, 160, 320, 640.
 
     Example:
@@ -164,19 +180,48 @@ class ResNet12(nn.Module):
         >>> assert logits.shape == (3, 5)
     """
 
-    ways: int
+    ways: int | None
     widths: Sequence[int] = (64, 160, 320, 640)
 
     @nn.compact
     def __call__(self, images: jax.Array) -> PyTree:
-        """`[examples, height, width, channels]` to logits `[examples, ways]`."""
+        """`[examples, height, width, channels]` to logits `[examples, ways]`, or to features."""
         for width in self.widths:
             shortcut = BatchNorm(use_scale=True)(Convolution(width, (1, 1), use_bias=False)(images))
             for layer in range(3):
                 images = BatchNorm(use_scale=True)(Convolution(width, use_bias=False)(images))
                 images = leaky_relu(images + shortcut if layer == 2 else images)
             images = max_pool(images)
-        return Dense(self.ways)(images.mean((1, 2)))
+        features = images.mean((1, 2))
+        return features if self.ways is None else Dense(self.ways)(features)
+
+
+def split_head(model: nn.Module) -> tuple[Callable[..., Any], str]:
+    """The body of a model and the path of its head: what `jax_meta.protonet`, `proto_maml` and `r2d2` need.
+
+    Args:
+        model: an `MLP`, `Conv4` or `ResNet12` with a head.
+
+    Returns:
+        `(params, inputs) -> [examples, features]`, which reads nothing of the head; and a path, as "params/Dense_0".
+
+    Raises:
+        TypeError: for another model, or one without a head: give those learners a function and a path of your own.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax_meta
+        >>> features, head = jax_meta.models.split_head(jax_meta.models.MLP(hidden=(8,), outputs=5))
+        >>> params = jax_meta.models.MLP(hidden=(8,), outputs=None).init(jax.random.key(0), jnp.ones((3, 2)))
+        >>> assert features(params, jnp.ones((3, 2))).shape == (3, 8) and head == "params/Dense_1"
+    """
+    if isinstance(model, MLP) and model.outputs is not None:
+        return model.clone(outputs=None).apply, f"params/Dense_{len(model.hidden)}"
+    if isinstance(model, Conv4 | ResNet12) and model.ways is not None:
+        return model.clone(ways=None).apply, "params/Dense_0"
+    raise TypeError(
+        f"split_head knows MLP, Conv4 and ResNet12 with a head, got {named(model)}: give the learner "
+        "features=(params, inputs) -> [examples, features] and the head's path, such as 'params/Dense_2'."
+    )
 
 
 def leaky_relu(inputs: jax.Array) -> jax.Array:

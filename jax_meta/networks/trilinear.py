@@ -6,6 +6,7 @@ every order are again one of these three, so there is one primitive, whose deriv
 faces is computed in the way that was measured to be the fastest on the platform.
 """
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
@@ -21,10 +22,13 @@ Roles = tuple[str, str, str]
 class Form(Protocol):
     """`(wanted, known, geometry) -> array`: the gradient of the form in `wanted`, given the other two by name.
 
-    Every argument has a leading `[tasks]`; inputs and outputs then have `[examples]`. `geometry` is static.
+    Every argument has a leading `[tasks]`; inputs and outputs then have `[examples]`. `geometry` is static, and so is
+    `precision`: that of `jax.default_matmul_precision` where it is called, unless one is given.
     """
 
-    def __call__(self, wanted: str, known: dict[str, jax.Array], geometry: Any, /) -> jax.Array: ...
+    def __call__(
+        self, wanted: str, known: dict[str, jax.Array], geometry: Any, precision: str | None = None, /
+    ) -> jax.Array: ...
 
 
 class Face(Protocol):
@@ -60,12 +64,13 @@ def make_form(
     """
     primitive = Primitive(name)
 
-    typed = jax.jit(on_any_platform, static_argnames=("wanted", "geometry"))
-    compiled = jax.jit(primitive.bind, static_argnames=("wanted", "geometry"))
+    typed = jax.jit(with_precision(on_any_platform), static_argnames=OPTIONS)
+    compiled = jax.jit(primitive.bind, static_argnames=OPTIONS)
 
-    def form(wanted, known, geometry):
+    def form(wanted, known, geometry, precision=None):
         operands = vary_alike(*(known[role] for role in others(roles, wanted)))
-        return primitive.bind(*operands, wanted=wanted, geometry=geometry)
+        precision = precision or getattr(jax.config, "jax_default_matmul_precision", None)
+        return primitive.bind(*operands, wanted=wanted, geometry=geometry, precision=precision)
 
     @lru_cache(maxsize=4096)  # since JAX asks anew at each operation
     def abstract(left, right, **options):  # by jax.lax's own rules: dtype, sharding, the axes it varies over
@@ -75,23 +80,39 @@ def make_form(
         with jax.disable_jit(False):
             return compiled(left, right, **options)
 
-    def transpose_left(cotangent, left, right, *, wanted, geometry):  # the form, with the cotangent for what it gave
+    def transpose_left(cotangent, left, right, *, wanted, **options):  # the form, with the cotangent for what it gave
         del left
         first, second = others(roles, wanted)
-        return form(first, {second: right, wanted: cotangent}, geometry)
+        return form(first, {second: right, wanted: cotangent}, options["geometry"], options["precision"])
 
-    def transpose_right(cotangent, left, right, *, wanted, geometry):
+    def transpose_right(cotangent, left, right, *, wanted, **options):
         del right
         first, second = others(roles, wanted)
-        return form(second, {first: left, wanted: cotangent}, geometry)
+        return form(second, {first: left, wanted: cotangent}, options["geometry"], options["precision"])
 
     primitive.def_impl(compute)
     primitive.def_abstract_eval(abstract)
     ad.defbilinear(primitive, transpose_left, transpose_right)
     batching.primitive_batchers[primitive] = partial(map_over_tasks, form, roles)
-    mlir.register_lowering(primitive, mlir.lower_fun(on_any_platform, multiple_results=False))
-    mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=False), platform="cpu")
+    for platform, face in {None: on_any_platform, "cpu": on_cpu}.items():
+        mlir.register_lowering(
+            primitive, mlir.lower_fun(with_precision(face), multiple_results=False), platform=platform
+        )
     return form
+
+
+OPTIONS = ("wanted", "geometry", "precision")
+"""Of the primitive. The precision is one, as of `jax.lax.dot_general`, since a face is traced again elsewhere."""
+
+
+def with_precision(face: Face) -> Callable[..., jax.Array]:
+    """A face, computed in the precision of matrix products that is given."""
+
+    def computed(left, right, *, precision, **options):
+        with jax.default_matmul_precision(precision):
+            return face(left, right, **options)
+
+    return computed
 
 
 def others(roles: Roles, wanted: str) -> list[str]:
@@ -122,7 +143,9 @@ def varying_axes(operand: jax.Array) -> frozenset[str]:
     return kind.vma if hasattr(kind, "vma") else kind.manual_axis_type.varying  # the second since JAX 0.10
 
 
-def map_over_tasks(form: Form, roles: Roles, args, axes, *, wanted: str, geometry: Any) -> tuple[jax.Array, int]:
+def map_over_tasks(
+    form: Form, roles: Roles, args, axes, *, wanted: str, geometry: Any, precision: str | None
+) -> tuple[jax.Array, int]:
     """`vmap`: tasks that share a kernel are more examples of one task, tasks that do not are more tasks."""
     pairs = zip(others(roles, wanted), zip(args, axes, strict=True), strict=True)
     known = {role: Batched(*pair) for role, pair in pairs}
@@ -133,12 +156,13 @@ def map_over_tasks(form: Form, roles: Roles, args, axes, *, wanted: str, geometr
         value = jnp.moveaxis(known[role].value, known[role].axis or 0, 1)
         tasks, _, examples = value.shape[:3]
         folded = value.reshape(tasks, size * examples, *value.shape[3:])
-        result = form(wanted, {role: folded, kernel: known[kernel].value}, geometry)
+        result = form(wanted, {role: folded, kernel: known[kernel].value}, geometry, precision)
         return result.reshape(tasks, size, examples, *result.shape[2:]), 1
 
     def to_front(value, axis):
         return jnp.broadcast_to(value, (size, *value.shape)) if axis is None else jnp.moveaxis(value, axis, 0)
 
     fronts = {role: to_front(*argument) for role, argument in known.items()}
-    result = form(wanted, {role: value.reshape(-1, *value.shape[2:]) for role, value in fronts.items()}, geometry)
+    operands = {role: value.reshape(-1, *value.shape[2:]) for role, value in fronts.items()}
+    result = form(wanted, operands, geometry, precision)
     return result.reshape(size, -1, *result.shape[1:]), 0

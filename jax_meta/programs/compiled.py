@@ -2,15 +2,29 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 
-from jax_meta.programs.multipliers import Known
-from jax_meta.programs.parts import MayChange, Parts, is_traced, take_apart
+from jax_meta.label_checks import Before, noting_outputs
+from jax_meta.programs.known import Known, MayChange, Parts, is_traced
+from jax_meta.programs.parts import take_apart
 
 MOST_PROGRAMS = 64
 """The programs kept; then the one that was used longest ago is forgotten, with all that was compiled for it."""
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Noted:
+    """What was noted while a program was traced.
+
+    Attributes:
+        outputs: the numbers of outputs that labels are compared with.
+    """
+
+    outputs: frozenset[int]
 
 
 def call(
@@ -18,6 +32,7 @@ def call(
     behaviour: tuple,
     data: tuple,
     *,
+    before: Before | None = None,
     otherwise: Callable[..., Any] | None = None,
     **options: Any,
 ) -> Any:
@@ -27,6 +42,7 @@ def call(
         function: a pure function of this package.
         behaviour: functions, such as a learner or a loss. Those of equal parts are one program; see `parts`.
         data: pytrees of arrays.
+        before: a last check, before anything runs. Default: none.
         otherwise: what is called inside `jax.jit`, `jax.vmap`, `jax.grad`; where behaviour holds what may change
             unseen, or a traced value; and where it looks at the values of an array that it holds. Default: `function`.
         options: hashable; another value is another program.
@@ -37,10 +53,16 @@ def call(
     if not any(map(is_traced, jax.tree.leaves(data))):
         parts = parts_of((behaviour, tuple(options.items())))
         if parts is not None and not any(map(is_traced, parts.arguments)):
+            compiled = program(Known((function, parts.key), (function, parts.make)))
             try:
-                return program(Known((function, parts.key), (function, parts.make)))(parts.arguments, data)
+                if before is not None:
+                    shapes, noted = compiled.eval_shape(parts.arguments, data)
+                    before(shapes, noted.outputs)
+                return compiled(parts.arguments, data)[0]
             except jax.errors.ConcretizationTypeError:  # it is raised again, if it is not of such a look
                 pass
+    if before is not None:
+        before(None, None)
     return (otherwise or function)(*behaviour, *data, **options)
 
 
@@ -53,13 +75,15 @@ def parts_of(behaviour: tuple) -> Parts | None:
 
 
 @functools.lru_cache(maxsize=MOST_PROGRAMS)
-def program(known: Known) -> Callable[[tuple, tuple], Any]:
+def program(known: Known) -> Any:
     """The program, compiled for each shape of its arguments and data when it is first called."""
     function, make = known.thing
 
-    def run(arguments: tuple, data: tuple) -> Any:
+    def run(arguments: tuple, data: tuple) -> tuple[Any, Noted]:
         behaviour, options = make(arguments)
-        return function(*behaviour, *data, **dict(options))
+        with noting_outputs() as outputs:
+            returned = function(*behaviour, *data, **dict(options))
+        return returned, Noted(frozenset(outputs))
 
     run.__name__ = run.__qualname__ = function.__name__  # for profiles and logs
     return jax.jit(run)

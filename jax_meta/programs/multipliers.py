@@ -6,33 +6,76 @@ it is an argument.
 """
 
 import functools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from jax_meta.programs.known import Known, MayChange, Parts, is_traced
 
 
-class Known:
-    """Something that is known by a key, beside the thing that has it."""
+def with_multipliers(parts: Parts) -> Parts:
+    """The parts of an optimizer, of whose floats only those that multiply are arguments: a step size, but no decay."""
+    free = frozenset(multipliers(parts))
+    fixed = {
+        place: value for place, value in enumerate(parts.arguments) if isinstance(value, float) and place not in free
+    }
+    rest = [place for place in range(len(parts.arguments)) if place not in fixed]
 
-    __slots__ = ("key", "thing")
+    def make(values: Sequence[Any]) -> Any:
+        own = fixed | dict(zip(rest, values, strict=True))
+        return parts.make([own[place] for place in range(len(own))])
 
-    def __init__(self, key: Hashable, thing: Any):
-        """Both of them."""
-        self.key, self.thing = key, thing
+    key = parts.key, tuple((place, value.hex()) for place, value in fixed.items())
+    return Parts(key, tuple(parts.arguments[place] for place in rest), make, parts.settled)
 
-    def __eq__(self, other: object) -> bool:
-        """Whether the keys are equal."""
-        return isinstance(other, Known) and self.key == other.key
 
-    def __hash__(self) -> int:
-        """Of the key."""
-        return hash(self.key)
+def of_small_size(parts: Parts) -> Parts:
+    """The parts of an optimizer whose multipliers are SMALL, 0 or -SMALL: known by all its numbers, without arguments.
+
+    Raises MayChange if another of its numbers is traced.
+    """
+    free = multipliers(parts)
+    values = [small(value) if place in free else value for place, value in enumerate(parts.arguments)]
+    if any(map(is_traced, values)):
+        raise MayChange(parts)
+    made = parts.make(values)
+    return Parts((parts.key, tuple(map(bits, values))), (), lambda values: made)
+
+
+def bits(value: Any) -> bytes:
+    """A number or an array by what is in it."""
+    is_key = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(value) if is_key else value).tobytes()
+
+
+SMALL = 0.01
+"""A size of steps that lead to no special place."""
+
+
+def small(value: Any) -> Any:
+    """The sign of a number, times SMALL; SMALL of one that is traced."""
+    if is_traced(value):
+        return np.full(value.shape, SMALL, value.dtype)
+    return float(SMALL * np.sign(value)) if isinstance(value, float) else SMALL * np.sign(np.asarray(value))
+
+
+def shape_of(array: Any) -> jax.ShapeDtypeStruct:
+    """The shape of an array, also of a traced one, in its place."""
+    return jax.ShapeDtypeStruct(array.shape, array.dtype)
+
+
+def multipliers(parts: Parts) -> tuple[int, ...]:
+    """The places, among the numbers of an optimizer, of those that only multiply."""
+    shapes = [value if isinstance(value, float) else shape_of(value) for value in parts.arguments]
+    kinds = tuple("float" if isinstance(value, float) else str(value) for value in shapes)
+    return found_multipliers(Known((parts.key, kinds), (parts.make, shapes)))
 
 
 @functools.lru_cache(maxsize=256)
-def multipliers(optimizer: Known) -> tuple[int, ...]:
+def found_multipliers(optimizer: Known) -> tuple[int, ...]:
     """The places of the numbers that only multiply.
 
     Args:

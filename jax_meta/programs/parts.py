@@ -12,43 +12,22 @@ import inspect
 import itertools
 import sys
 import types
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 import optax
 
+from jax_meta.programs.known import Known, Make, MayChange, Parts
 from jax_meta.programs.libraries import is_library, is_library_file
-from jax_meta.programs.multipliers import Known, multipliers
+from jax_meta.programs.multipliers import with_multipliers
 
-Make = Callable[[Sequence[Any]], Any]
-"""Puts a thing together again, given the values of its arguments."""
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), np.dtype, np.generic, range, slice)
 PURE = ("jax", "jaxlib", "numpy", "optax")
 """The callables of these do not change."""
 MOST_BYTES = 2**16
 """NumPy arrays of no more are known by what is in them."""
-
-
-class MayChange(Exception):  # noqa: N818 - not an error: it ends an attempt
-    """A value that may change while its identity does not."""
-
-
-class Parts(NamedTuple):
-    """A thing taken apart.
-
-    Attributes:
-        key: equal for equal things; the values of arguments are not in it.
-        arguments: the arrays in it, and the numbers of optimizers that only multiply.
-        make: puts the thing together, from as many values.
-        settled: whether it will be taken apart in the same way as long as it lives.
-    """
-
-    key: Hashable
-    arguments: tuple[Any, ...]
-    make: Make
-    settled: bool = True
 
 
 def take_apart(thing: Any, within: tuple[int, ...] = (), *, numbers: bool = False) -> Parts:
@@ -70,7 +49,7 @@ def take_apart(thing: Any, within: tuple[int, ...] = (), *, numbers: bool = Fals
     if isinstance(thing, PLAIN):
         return Parts(constant(thing), (), lambda values: thing)
     if isinstance(thing, optax.GradientTransformation) and not numbers:
-        return optimizer(thing, within)
+        return with_multipliers(container(thing, within, True))
     if isinstance(thing, tuple | list | dict):
         return container(thing, within, numbers)
     if isinstance(thing, np.ndarray):
@@ -90,7 +69,7 @@ def take_apart(thing: Any, within: tuple[int, ...] = (), *, numbers: bool = Fals
         return applied(thing, within, numbers)
     if isinstance(thing, type):
         return by_identity(thing, class_key(thing, within))
-    if dataclasses.is_dataclass(thing) and getattr(type(thing), "__dataclass_params__").frozen:  # noqa: B009
+    if is_frozen(thing):
         return record(thing, within, numbers)
     if isinstance(thing, types.BuiltinFunctionType) or (callable(thing) and module_of(type(thing)) in PURE):
         return by_identity(thing)
@@ -101,13 +80,20 @@ def take_apart(thing: Any, within: tuple[int, ...] = (), *, numbers: bool = Fals
 
 def says_what_it_equals(thing: Any) -> bool:
     """Whether a thing has a hash that is not of its identity, as a Flax module of hashable fields."""
-    if type(thing).__hash__ in (None, object.__hash__):
+    own: Any = type(thing).__hash__
+    if own is object.__hash__:
         return False
     try:
         hash(thing)
     except TypeError:
         return False
     return True
+
+
+def is_frozen(thing: Any) -> bool:
+    """Whether a thing is a frozen dataclass, with its fields in a dictionary."""
+    is_record = dataclasses.is_dataclass(thing) and hasattr(thing, "__dict__")
+    return is_record and getattr(type(thing), "__dataclass_params__").frozen  # noqa: B009
 
 
 def constant(thing: Any) -> Hashable:
@@ -255,7 +241,7 @@ def container(thing: Any, within: tuple[int, ...], numbers: bool) -> Parts:
     def make(values: Sequence[Any]) -> Any:
         ends = itertools.accumulate(count for _, count in makes)
         made = [make(values[end - count : end]) for (make, count), end in zip(makes, ends, strict=True)]
-        return kind(*made) if hasattr(kind, "_fields") else kind(made)
+        return kind._make(made) if hasattr(kind, "_fields") else kind(made)
 
     settled = kind is not list and all(item.settled for item in items)
     return Parts((kind, *(item.key for item in items)), arguments, make, settled)
@@ -275,40 +261,15 @@ def data_function(thing: jax.tree_util.Partial, within: tuple[int, ...]) -> Part
 
 
 def record(thing: Any, within: tuple[int, ...], numbers: bool) -> Parts:
-    """A frozen dataclass."""
-    fields = tuple((field.name, getattr(thing, field.name)) for field in dataclasses.fields(thing) if field.init)
-    parts, kind = container(fields, within, numbers), type(thing)
-    key = kind, class_key(kind, within), parts.key
-    return parts._replace(key=key, make=lambda values: kind(**dict(parts.make(values))))
-
-
-def optimizer(thing: optax.GradientTransformation, within: tuple[int, ...]) -> Parts:
-    """An optimizer, of whose numbers those that only multiply are arguments: a step size, but not a decay."""
-    parts = container(thing, within, True)
-    shapes = [value if isinstance(value, float) else shape_of(value) for value in parts.arguments]
-    free = multipliers(Known((parts.key, tuple(map(str, map(type, shapes)))), (parts.make, shapes)))
-    fixed = {place: value for place, value in enumerate(parts.arguments) if place not in free}
-    if any(map(is_traced, fixed.values())):
-        raise MayChange(thing)
-    keys = tuple((place, value_key(value)) for place, value in fixed.items())
+    """A frozen dataclass, however it is initialised; what a property keeps in it is left out."""
+    kind = type(thing)
+    names = [name for name in vars(thing) if not isinstance(getattr(kind, name, None), functools.cached_property)]
+    parts = container(tuple((name, getattr(thing, name)) for name in names), within, numbers)
 
     def make(values: Sequence[Any]) -> Any:
-        own = fixed | dict(zip(free, values, strict=True))
-        return parts.make([own[place] for place in range(len(own))])
+        made = object.__new__(kind)
+        for name, value in parts.make(values):
+            object.__setattr__(made, name, value)
+        return made
 
-    return Parts((parts.key, free, keys), tuple(parts.arguments[place] for place in free), make, parts.settled)
-
-
-def value_key(value: Any) -> Hashable:
-    """The key of a number or an array by its value."""
-    return constant(value) if isinstance(value, float) else numpy_array(np.asarray(value)).key
-
-
-def shape_of(array: jax.Array) -> jax.ShapeDtypeStruct:
-    """The shape of an array, also of a traced one, in its place."""
-    return jax.ShapeDtypeStruct(array.shape, array.dtype)
-
-
-def is_traced(value: Any) -> bool:
-    """Whether a value is not known while JAX traces."""
-    return isinstance(value, jax.core.Tracer)
+    return parts._replace(key=(kind, class_key(kind, within), parts.key), make=make)

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from jax_meta.base import Metrics, Params, TrainState
-from jax_meta.checks import check_choice
+from jax_meta.checks import IN_TASKS, check_choice
 from jax_meta.runs.checkpoints import open_checkpoints, save, step_of
 from jax_meta.runs.processes import is_main
 from jax_meta.runs.writing import explained
@@ -108,7 +108,7 @@ def stop(
     if not again:
         look = f"That is the state of meta-step {step}: the tasks after it came from an iterable, once."
     return FloatingPointError(
-        f"{message} {look} Remedies: a lower inner or outer learning rate, "
+        f"{message} {look} Remedies: look in the tasks for {IN_TASKS}; a lower inner or outer learning rate, "
         'optax.clip_by_global_norm, or non_finite="skip" with optax.apply_if_finite.'
     )
 

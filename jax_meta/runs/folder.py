@@ -60,7 +60,7 @@ def check_run(folder: Path, run: dict[str, Any], identity: Identity, begins_at: 
     program = {"environment": here, "digests": identity.digests}
     if not path.exists():
         about = {"run": run, "begins_at": begins_at, "versions": here, "described": identity.described}
-        write_run(folder, about | {"programs": [program]})
+        write_run(folder, about | {"validation": identity.validation, "programs": [program]})
         return begins_at, []
     stored = read_run(path)
     began_at = stored.get("begins_at", begins_at)
@@ -72,10 +72,24 @@ def check_run(folder: Path, run: dict[str, Any], identity: Identity, begins_at: 
             "where it is with what is new, begin in another folder with "
             f"state = jax_meta.load_state({str(folder)!r}, state)."
         )
+    going_on = stored | ({"validation": identity.validation} if identity.validation else {})
     if recorded(stored, here) is None:
         begun = {} if "programs" in stored else {"begins_at": begins_at, "described": identity.described}
-        write_run(folder, {**stored, **begun, "programs": [*stored.get("programs", []), program]})
-    return began_at, notes(stored, here)
+        going_on |= {**begun, "programs": [*stored.get("programs", []), program]}
+    if going_on != stored:
+        write_run(folder, going_on)
+    return began_at, [*notes(stored, here), *notes_of_validation(stored.get("validation", {}), identity.validation)]
+
+
+def notes_of_validation(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is worth telling of a run that is not validated as before."""
+    found = [in_words(*found) for found in differences(before, now)] if before and now else []
+    if not found:
+        return []
+    return [
+        f"is validated in another way than before: {'; '.join(found[:5])}. The training is the same; `val_` records, "
+        "and the best checkpoint, are not to be compared with those before"
+    ]
 
 
 def notes(stored: Mapping[str, Any], here: Mapping[str, str]) -> list[str]:
@@ -94,7 +108,7 @@ def notes(stored: Mapping[str, Any], here: Mapping[str, str]) -> list[str]:
 
 def read_run(path: Path) -> dict[str, Any]:
     """The content of run.json; raises ValueError if it is damaged."""
-    kinds = {"run": dict, "versions": dict, "begins_at": int, "described": dict, "programs": list}
+    kinds = {"run": dict, "versions": dict, "begins_at": int, "described": dict, "validation": dict, "programs": list}
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         wrong = [name for name, kind in kinds.items() if not isinstance(stored.get(name, kind()), kind)]

@@ -1,12 +1,9 @@
 """What determines a run's numbers: the program of its meta-step, its constants, its data and its first state."""
 
 import json
-import platform
-import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,12 +14,14 @@ from jax_meta.base import MetaLearner, Metrics, Sampler, TrainState
 from jax_meta.host.sources import HostTasks
 from jax_meta.outer import next_tasks, train_step
 from jax_meta.runs.described import described
+from jax_meta.runs.processor import processor
 from jax_meta.runs.program import Seen, array_digest, constants_of, program_digest, shorten
 
 PACKAGES = ("jax-metalearn", "jax", "jaxlib", "optax", "flax", "numpy")
-VECTORS = ("avx512f", "avx2", "avx", "sve", "asimd", "sse4_2")
 PARTITIONABLE = "jax_threefry_partitionable"
 """The option of JAX by which the same keys draw other numbers, which is in no program."""
+PRECISION = "jax_default_matmul_precision"
+"""The option of JAX that is in the program of every matrix product, under a name of its own."""
 PARTS = {
     "meta_step": "the program of its meta-step",
     "constants": "an array that its functions hold",
@@ -39,10 +38,12 @@ class Identity(NamedTuple):
     Attributes:
         digests: equal, with one version of the libraries and on one kind of device, for runs of the same numbers alone.
         described: the numbers and names in its functions, from which a refusal takes its words.
+        validation: those of `validate`, which changes no number of the training; none without one.
     """
 
     digests: dict[str, Any]
     described: dict[str, Any]
+    validation: dict[str, Any]
 
 
 Identify = Callable[[Mapping[str, np.ndarray]], Identity]
@@ -80,6 +81,7 @@ def trace_step(
 def identify(
     traced: Any | None,
     functions: Mapping[str, Any],
+    validate: Callable[..., Any] | None,
     sample_tasks: Sampler | HostTasks,
     arrays: Mapping[str, np.ndarray],
 ) -> Identity:
@@ -89,6 +91,7 @@ def identify(
         traced: of `trace_step`; None for a `fit` of the user's own, which is not called to look at it: then what is
             described takes its place.
         functions: the learner's, the optimizer's and the sampler, by name.
+        validate: the function of the parameters by which the run is judged, if there is one.
         sample_tasks: the sampler, whose arrays are leaves of it if it is a `jax.tree_util.Partial`.
         arrays: of the first state, by name.
     """
@@ -96,6 +99,8 @@ def identify(
     program = None if traced is None else program_digest(traced.jaxpr, seen)
     constants = constants_of(seen)
     words = described(functions, seen)
+    if (precision := getattr(jax.config, PRECISION, None)) is not None:
+        words[PRECISION] = precision
     leaves = jax.tree.leaves_with_path(sample_tasks) if isinstance(sample_tasks, jax.tree_util.Partial) else []
     digests = {
         "meta_step": program or shorten(json.dumps(words)),
@@ -104,7 +109,8 @@ def identify(
         "start": {name: array_digest(array, seen) for name, array in arrays.items()},
         "partitionable": bool(getattr(jax.config, PARTITIONABLE, True)),
     }
-    return Identity(json.loads(json.dumps(digests)), json.loads(json.dumps(words)))
+    validation = {} if validate is None else described({"validate": validate}, {})
+    return Identity(*(json.loads(json.dumps(part)) for part in (digests, words, validation)))
 
 
 def environment() -> dict[str, str]:
@@ -112,18 +118,13 @@ def environment() -> dict[str, str]:
     return {**{package: version(package) for package in PACKAGES}, "device": device()}
 
 
-def device(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+def device() -> str:
     """The kind of the devices; of processors the model and its widest vector instructions, which make digits differ."""
     kind = jax.devices()[0].device_kind
     if jax.default_backend() != "cpu":
         return kind
-    try:
-        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    names = re.findall(r"^model name\s*: (.+)$", text, re.MULTILINE) or [platform.machine()]
-    flags = " ".join(re.findall(r"^(?:flags|Features)\s*: (.+)$", text, re.MULTILINE)[:1]).split()
-    return " ".join([kind, names[0].strip(), *[name for name in VECTORS if name in flags][:1]])
+    told = processor()
+    return " ".join([kind, *[told[part] for part in ("name", "vector_instructions") if part in told]])
 
 
 def told_apart(stored: Mapping[str, Any], given: Identity, here: Mapping[str, str], same_start: bool) -> list[str]:

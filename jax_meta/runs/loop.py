@@ -76,7 +76,8 @@ def train(
     A folder is of one run. Before anything is compiled, the meta-step is traced, and a digest of its program, of all
     arrays in it, of the sampler's and of the state is compared with the folder's: a run of another learner, loss,
     optimizer, sampler, data set or first state is refused. That costs about a tenth of what compiling does, and a pass
-    of SHA-256 over the arrays. Not compared are `task_batch_size`, the mesh, `validate` and when what is recorded.
+    of SHA-256 over the arrays. Not compared are `task_batch_size`, the mesh, and when what is recorded. Another
+    `validate` does not change the training: the run goes on, and says that its validations are not those of before.
     Digests are of one version of the libraries and one kind of device: with another, which is told, the numbers and
     names that the functions were made with are compared.
 
@@ -147,6 +148,7 @@ def train(
         raise ValueError(
             f"the state is at meta-step {step_of(state)}, beyond the {num_meta_steps} asked for: ask for more."
         )
+    check_metrics = partial(check_names, validated=validate is not None, skips=failure.skipped(state) is not None)
     sampler, traced = as_argument(sample_tasks), None  # what the host does, or a `fit` of the user's own, is not known
     functions = {"learner": learner.gradient, "optimizer": optimizer.update, "sampler": sample_tasks}
     looked_at = folder is None and getattr(jax.config, "jax_disable_jit", False)  # which is how one looks at numbers
@@ -155,15 +157,19 @@ def train(
     elif fit is fit_unchecked and not looked_at:
         check_sampler(sampler, state.key.reshape(-1)[0] if np.ndim(state.step) else state.key, num_tasks)
         traced = trace_step(learner, optimizer, sampler, state, num_tasks)
-        check_names(traced.out_info[1], validate is not None, failure.skipped(state) is not None)
+        check_metrics(traced.out_info[1])
     if fit is fit_unchecked and np.ndim(state.step):
         fit = fit_seeds
     described = {**(settings or {}), "num_tasks": num_tasks}
-    asked = Run(name or name_of(learner), described, partial(identify, traced, functions, sampler), num_meta_steps)
+    asked = Run(
+        name or name_of(learner), described, partial(identify, traced, functions, validate, sampler), num_meta_steps
+    )
     sample_tasks, state = replicate((sampler, state), mesh)
 
     def take(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
-        options = {"num_tasks": num_tasks, "task_batch_size": task_batch_size, "mesh": mesh}
+        options: dict[str, Any] = {"num_tasks": num_tasks, "task_batch_size": task_batch_size, "mesh": mesh}
+        if isinstance(sampler, HostTasks) and fit is fit_unchecked:
+            options["look"] = check_metrics
         return fit(learner, optimizer, sample_tasks, state, num_meta_steps=count, **options)
 
     def advance(state: TrainState, count: int) -> tuple[TrainState, Metrics]:

@@ -58,21 +58,18 @@ def shown(name: str, report: Report | None, log: Say) -> Iterator[Report]:
 def bar(name: str) -> Iterator[Report]:
     """Yields what moves a bar on the terminal; there is none where no step is taken."""
     with bars() as display:
-        latest: Record = {}
         task: progress.TaskID | None = None
 
-        def update(now: Progress) -> None:
+        def show(doing: str, now: Progress) -> None:
             nonlocal task
             if task is None:
                 if now.step >= now.num_meta_steps:
                     return
-                task = display.add_task(name, total=None, status="compiles")
-            latest.update(now.record)  # so that the last validation stays in sight
+                task = display.add_task(name, total=None, status=doing)
             if now.steps_per_second:
-                status = describe(now._replace(record=latest))
-                display.update(task, completed=now.step, total=now.num_meta_steps, status=status)
+                display.update(task, completed=now.step, total=now.num_meta_steps, status=doing)
 
-        yield update
+        yield in_words(show)
 
 
 def in_words(show: Callable[[str, Progress], None]) -> Report:

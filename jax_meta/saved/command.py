@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_meta.datasets.archives import read_arrays
+from jax_meta.label_checks import check_every_class, out_of_range
 from jax_meta.saved.files import LoadedModel, load_model
 from jax_meta.saved.names import MAX_STEPS
 from jax_meta.saved.settings import Settings, checked_input_shape
@@ -79,7 +80,7 @@ def adapt(options: argparse.Namespace) -> None:
     """The subcommand `adapt`: loads, adapts, reports, and writes the predictions."""
     loaded = load_model(options.model)
     task = read_task(options.data)
-    steps = loaded.settings["learner"]["num_steps"] if options.steps is None else options.steps
+    steps = loaded.settings["learner"].get("num_steps", 0) if options.steps is None else options.steps
     try:
         task = {name: as_computed(name, array) for name, array in task.items()}
         check_task(task, loaded)
@@ -178,7 +179,9 @@ def check_task(task: dict[str, np.ndarray], loaded: LoadedModel) -> None:
         if len(targets) != len(inputs):
             raise ValueError(f"{name} has {len(inputs)} inputs and {len(targets)} targets: give one for each input.")
         if loaded.settings["loss"] == "classification":
-            check_label_range(f"{name}_targets", targets, loaded.settings["model"])
+            check_targets(f"{name}_targets", targets, loaded.settings["model"])
+    if loaded.settings["learner"]["name"] in ("protonet", "proto_maml"):
+        check_every_class(task["support_targets"], loaded.settings["learner"]["ways"])
 
 
 def remedy(given: tuple[int, ...], shape: tuple[int, ...]) -> str:
@@ -190,11 +193,11 @@ def remedy(given: tuple[int, ...], shape: tuple[int, ...]) -> str:
     return "give it inputs of that shape"
 
 
-def check_label_range(name: str, labels: np.ndarray, model: Settings) -> None:
+def check_targets(name: str, labels: np.ndarray, model: Settings) -> None:
     """Raises ValueError for labels that the model has no output for, of which the loss would make NaN."""
     ways = model.get("ways") or model.get("outputs") or 1
-    if labels.min() < 0 or labels.max() >= ways:
-        raise ValueError(f"{name} must be labels from 0 to {ways - 1}, got {labels.min()} to {labels.max()}.")
+    if found := out_of_range(labels, ways):
+        raise ValueError(f"{name} must be labels from 0 to {ways - 1}, got {found[0]} to {found[1]}.")
 
 
 def describe(loaded: LoadedModel) -> str:

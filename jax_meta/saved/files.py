@@ -73,7 +73,7 @@ def save_model(
     input_shape: tuple[int, ...] | None,
     loss: str | None,
     learner: str,
-    num_steps: int,
+    num_steps: int | None = None,
     optimizer: tuple[str, Mapping[str, Any] | Sequence[Any]] | None = None,
     **options: Any,
 ) -> None:
@@ -88,15 +88,16 @@ def save_model(
         input_shape: the shape of one example's inputs, such as (1,) or (28, 28, 1), against which a reader checks the
             tensors. None only with `model=None`.
         loss: "regression" or "classification", or None for any other, which whoever loads the file must then have.
-        learner: the name of the learner: "transfer", "maml", "fomaml", "reptile", "carried_reptile", "anil", "meta_sgd"
-            or "imaml".
-        num_steps: the learner's inner steps.
+        learner: the name of a learner in `jax_meta`, such as "maml"; of all but "meta_optimizer", whose functions a
+            file cannot hold.
+        num_steps: the learner's inner steps; none for "protonet" and "r2d2".
         optimizer: the inner optimizer's name in optax, and its keywords: "sgd", "adam", "adamw", "rmsprop", "adagrad",
             "lion", "adabelief" or "yogi". Or "chain" and a list of such pairs, among which "clip",
             "clip_by_global_norm", "clip_by_block_rms", "centralize", "add_decayed_weights", "trace", "scale",
-            "scale_by_adam", "scale_by_rms" and "scale_by_learning_rate" may be, too. Default: none, for "meta_sgd".
-        options: the learner's other keywords, such as `batch_size` or `strength`; the `is_head` of "anil" as a pattern
-            of paths, such as "*/Dense_2/*".
+            "scale_by_adam", "scale_by_rms" and "scale_by_learning_rate" may be, too. Default: none, for learners
+            that take none, such as "meta_sgd".
+        options: the learner's other keywords, such as `batch_size` or `strength`; a part, such as the `is_head` of
+            "anil", as a pattern of paths, "*/Dense_2/*"; and no `features` or `head`, which the model tells.
 
     Raises:
         ValueError: for settings or parameters that a file cannot hold, or that do not fit together.
@@ -117,13 +118,14 @@ def save_model(
         "model": None if model is None else describe_model(model),
         "input_shape": plain(input_shape),
         "loss": loss,
-        "learner": named(learner, {"num_steps": num_steps, **options}),
+        "learner": named(learner, ({} if num_steps is None else {"num_steps": num_steps}) | options),
         "optimizer": None if optimizer is None else describe_optimizer(optimizer),
     }
     arrays = to_arrays(meta_params)
     make_loss = build_loss(settings)
-    made_again = build_learner(settings, make_loss(lambda params, inputs: inputs) if make_loss else None)
-    made = structure(settings, made_again, build_model(settings), arrays)
+    made_model = build_model(settings)
+    made_again = build_learner(settings, make_loss(lambda params, inputs: inputs) if make_loss else None, made_model)
+    made = structure(settings, made_again, made_model, arrays)
     given, loaded = str(jax.tree.structure(meta_params)), str(jax.tree.structure(made))
     if given != loaded:
         raise ValueError(
@@ -177,7 +179,7 @@ def load_model(
             loss_fn = loss or (make_loss and make_loss(apply))
             if loss_fn is None:
                 raise ValueError("it has no loss of its own: give load_model(path, loss=...) what it was trained with.")
-            learner = build_learner(settings, loss_fn)
+            learner = build_learner(settings, loss_fn, model)
             made = structure(settings, learner, model, read_shapes(file))
             arrays = {name: file.get_tensor(name) for name in names(made)}
     except SafetensorError as error:

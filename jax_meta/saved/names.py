@@ -13,11 +13,23 @@ import flax.linen as nn
 import optax
 
 from jax_meta.algorithms.anil import anil
+from jax_meta.algorithms.boil import boil
+from jax_meta.algorithms.cavia import cavia
+from jax_meta.algorithms.es_maml import es_maml
 from jax_meta.algorithms.imaml import imaml
+from jax_meta.algorithms.kfo import kfo
+from jax_meta.algorithms.leap import leap
+from jax_meta.algorithms.lstm_optimizer import lstm_optimizer
 from jax_meta.algorithms.maml import fomaml, maml
+from jax_meta.algorithms.maml_plus_plus import maml_plus_plus
+from jax_meta.algorithms.meta_curvature import meta_curvature
 from jax_meta.algorithms.meta_sgd import meta_sgd
+from jax_meta.algorithms.proto_maml import proto_maml
+from jax_meta.algorithms.protonet import protonet
+from jax_meta.algorithms.r2d2 import r2d2
 from jax_meta.algorithms.reptile import carried_reptile, reptile
 from jax_meta.algorithms.transfer import transfer
+from jax_meta.algorithms.warpgrad import warpgrad
 from jax_meta.inner import balanced, shuffled
 from jax_meta.losses import classification, regression
 from jax_meta.memory import Remat
@@ -30,6 +42,7 @@ MAX_STEPS = 10**6
 MAX_WIDTH = 2**24
 MAX_LAYERS = 100
 MAX_PATTERN = 200
+MAX_NUMBERS = 1000
 
 
 def shown(value: Any) -> str:
@@ -79,6 +92,13 @@ def widths(name: str, value: Any) -> tuple[int, ...]:
     return tuple(width(name, item) for item in value)
 
 
+def numbers(name: str, value: Any) -> tuple[float, ...]:
+    """A list of numbers, as a tuple."""
+    if not isinstance(value, list) or len(value) > MAX_NUMBERS:
+        raise ValueError(f"{name} must be a list of at most {MAX_NUMBERS} numbers, got {shown(value)}.")
+    return tuple(number(name, item) for item in value)
+
+
 def pattern(name: str, value: Any) -> str:
     """A pattern of parameters' paths, as a shell has of files."""
     if not isinstance(value, str) or not 0 < len(value) <= MAX_PATTERN:
@@ -121,23 +141,41 @@ ACTIVATIONS = {
 ORDERS = {"shuffled": shuffled, "balanced": balanced}
 LOSSES = {"regression": regression, "classification": classification}
 
-mlp = {"hidden": widths, "outputs": width, "activation": one_of(ACTIVATIONS), "normalise": flag}
+INITIALIZATIONS = {"leap": leap, "maml": maml, "fomaml": fomaml, "reptile": reptile}
+"""Learners of the initialization, for WarpGrad."""
+
+context = integer(0, MAX_WIDTH)
+mlp = {
+    "hidden": widths,
+    "outputs": optional(width),
+    "activation": one_of(ACTIVATIONS),
+    "normalise": flag,
+    "context": context,
+}
 conv4 = {
-    "ways": width,
+    "ways": optional(width),
     "filters": width,
     "downsample": one_of({"pool": "pool", "stride": "stride"}),
     "head": one_of({"flatten": "flatten", "mean": "mean"}),
     "use_scale": flag,
+    "context": context,
 }
 MODELS = {
     "MLP": Entry(models.MLP, mlp),
     "Conv4": Entry(models.Conv4, conv4, ("ways",)),
-    "ResNet12": Entry(models.ResNet12, {"ways": width, "widths": widths}, ("ways",)),
+    "ResNet12": Entry(models.ResNet12, {"ways": optional(width), "widths": widths}, ("ways",)),
 }
 
 steps = {"num_steps": integer(0, MAX_STEPS), "batch_size": optional(integer(1, sys.maxsize))}
 memory = {"remat": one_of({name: name for name in get_args(Remat)}), "mixed_mode": flag}
-system = {"strength": number, "cg_steps": integer(1, MAX_STEPS), "damping": number}
+sizes = {**steps, **memory, "step_size": number}
+first_order = {"first_order": flag}
+count = integer(1, MAX_STEPS)
+system = {"strength": number, "cg_steps": count, "damping": number, "neumann_terms": optional(count)}
+ridge = {"penalty": number, "scale": number, "mean": flag, "use_bias": flag, "learn_penalty": flag}
+lstm = {"units": width, "scale": number, "seed": integer(0, 2**32 - 1), "truncate": optional(count)}
+way = {"energy": flag, "include_loss": flag, "stabilise": flag}
+pairs = {"sigma": number, "inner_pairs": count, "outer_pairs": count}
 LEARNERS = {
     "transfer": Entry(transfer, steps, ("num_steps",)),
     "maml": Entry(maml, {**steps, **memory}, ("num_steps",)),
@@ -145,8 +183,24 @@ LEARNERS = {
     "fomaml": Entry(fomaml, steps, ("num_steps",)),
     "reptile": Entry(reptile, {**steps, "order": one_of(ORDERS)}, ("num_steps",)),
     "carried_reptile": Entry(carried_reptile, {**steps, "order": one_of(ORDERS)}, ("num_steps",)),
-    "meta_sgd": Entry(meta_sgd, {**steps, **memory, "step_size": number}, ("num_steps", "step_size")),
-    "imaml": Entry(imaml, {**steps, **system}, ("num_steps", "strength")),
+    "boil": Entry(boil, {**steps, **memory, "is_head": pattern}, ("num_steps", "is_head")),
+    "cavia": Entry(cavia, {**steps, **memory, **first_order, "is_context": pattern}, ("num_steps",)),
+    "proto_maml": Entry(proto_maml, {**steps, **memory, **first_order, "ways": width}, ("num_steps", "ways")),
+    "meta_sgd": Entry(meta_sgd, sizes, ("num_steps", "step_size")),
+    "maml_plus_plus": Entry(
+        maml_plus_plus, {**sizes, **first_order, "weights": optional(numbers)}, ("num_steps", "step_size")
+    ),
+    "meta_curvature": Entry(meta_curvature, {**sizes, **first_order}, ("num_steps", "step_size")),
+    "kfo": Entry(kfo, sizes, ("num_steps", "step_size")),
+    "lstm_optimizer": Entry(lstm_optimizer, {**steps, "remat": memory["remat"], **lstm}, ("num_steps",)),
+    "protonet": Entry(protonet, {"ways": width}, ("ways",)),
+    "r2d2": Entry(r2d2, {**ridge, "ways": optional(width)}, ("ways",)),
+    "imaml": Entry(imaml, {**steps, **system, "neumann_step": number}, ("num_steps", "strength")),
+    "leap": Entry(leap, {**steps, **way}, ("num_steps",)),
+    "warpgrad": Entry(
+        warpgrad, {**steps, "is_warp": pattern, "initialization": one_of(INITIALIZATIONS)}, ("num_steps", "is_warp")
+    ),
+    "es_maml": Entry(es_maml, {**steps, **pairs}, ("num_steps",)),
 }
 
 NUMBERS = (

@@ -1,5 +1,6 @@
 """The settings of a model file: plain data, from which a model, a loss and a learner are made again."""
 
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,10 +11,11 @@ import jax
 import numpy as np
 import optax
 
-from jax_meta.algorithms.meta_sgd import meta_sgd
 from jax_meta.base import Batch, LossFn, MetaLearner, Metrics, Params
+from jax_meta.networks.models import split_head
 from jax_meta.saved.names import (
     ACTIVATIONS,
+    INITIALIZATIONS,
     LEARNERS,
     LOSSES,
     MAX_CHAIN,
@@ -102,14 +104,24 @@ def not_recorded(params: Params, batch: Batch, key: jax.Array) -> tuple[jax.Arra
     raise ValueError("the file does not hold the loss: give it to jax_meta.load_model(path, loss=loss_fn).")
 
 
-def build_learner(settings: Settings, loss_fn: LossFn | None) -> MetaLearner:
-    """The recorded learner, for a loss."""
+def build_learner(settings: Settings, loss_fn: LossFn | None, model: Any) -> MetaLearner:
+    """The recorded learner, for a loss and a model, of which those that write its head take the body and its path."""
     learner, loss_fn = build("learner", settings["learner"], LEARNERS), loss_fn or not_recorded
-    if learner.func is meta_sgd:
-        if settings["optimizer"] is not None:
-            raise ValueError("meta_sgd learns its own step sizes and takes no optimizer: leave it out.")
-        return learner(loss_fn)
-    return learner(loss_fn, build_optimizer(settings["optimizer"]))
+    name, takes = settings["learner"]["name"], inspect.signature(learner.func).parameters
+    given: Settings = {}
+    if "features" in takes:
+        try:
+            given["features"], given["head"] = split_head(model)
+        except TypeError:
+            raise ValueError(
+                f"{name} writes the head of its model, which a file knows of MLP, Conv4 and ResNet12 with a head: save "
+                "it with such a model."
+            ) from None
+    if "optimizer" in takes:
+        return learner(loss_fn, build_optimizer(settings["optimizer"]), **given)
+    if settings["optimizer"] is not None:
+        raise ValueError(f"{name} makes its own steps, if any, and takes no optimizer: leave it out.")
+    return learner(loss_fn, **given)
 
 
 def checked_input_shape(settings: Settings) -> tuple[int, ...] | None:
@@ -127,7 +139,10 @@ def describe_model(model: nn.Module) -> Settings:
     check_instance(model)
     for name, entry in MODELS.items():
         if type(model) is entry.make:
-            return {"name": name, **{key: plain(getattr(model, key)) for key in entry.checks}}
+            described = {key: plain(getattr(model, key)) for key in entry.checks}
+            if not described.get("context"):  # so that versions without contexts read files without one
+                described.pop("context", None)
+            return {"name": name, **described}
     raise ValueError(
         f"model must be {', '.join(MODELS)} of jax_meta.models, got {type(model).__name__}, whose code a file cannot "
         "hold: save with model=None, and give the model to load_model(path, model=...)."
@@ -168,5 +183,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if callable(value):
-        return next((name for name, function in (ACTIVATIONS | ORDERS).items() if function is value), value)
-    return value.item() if getattr(value, "ndim", None) == 0 else value
+        named_functions = ACTIVATIONS | ORDERS | INITIALIZATIONS
+        return next((name for name, function in named_functions.items() if function is value), value)
+    return value.tolist() if getattr(value, "ndim", None) in (0, 1) else value

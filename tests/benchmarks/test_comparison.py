@@ -15,8 +15,10 @@ from numpy.testing import assert_allclose
 
 from benchmarks.harness.jax_networks import initial_weights, our_sampler
 from benchmarks.harness.processes import Machine
+from benchmarks.harness.rounds import Turns
 from benchmarks.harness.workloads import (
     WORKLOADS,
+    adapt,
     conv4,
     draw_sines,
     load_problem,
@@ -51,7 +53,8 @@ def three_losses(name, workload):
     weights = {name: leaf.astype(float) for name, leaf in initial_weights(workload).items()}
     draw, generator = task_source(workload), np.random.default_rng(1)
     batches = [in_float64(draw(generator)) for _ in range(3)]
-    peer = pkgutil.resolve_name(PEERS[name].make)(workload, weights, "cpu")
+    make = PEERS[name].adapt if workload.adapts else PEERS[name].make
+    peer = pkgutil.resolve_name(make)(workload, weights, "cpu")
     return peer.losses(batches)
 
 
@@ -94,6 +97,16 @@ def test_libraries_take_the_same_meta_steps(name, module, second_order):
     pytest.importorskip(module, reason=f"{name} is of the extra peers", exc_type=ImportError)
     workload = SMALL[0] if second_order else SMALL[2]
     assert_allclose(three_losses(name, workload), reference(workload), rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", [name for name, entry in PEERS.items() if entry.adapt and name != "jax_meta"])
+@pytest.mark.parametrize("workload", [adapt(sine(1, 3, width=6)), adapt(conv4(1, 2, width=2, size=16, queries=2))])
+def test_those_who_adapt_to_one_task_end_in_the_same_model(name, workload):
+    pytest.importorskip(PEERS[name].install.split()[0], exc_type=ImportError)
+    assert_allclose(three_losses(name, workload), reference(workload), rtol=1e-9 if "jax" in name else 1e-6)
+    unadapted = three_losses("jax_meta", workload._replace(inner_steps=0))
+    assert not np.allclose(unadapted, reference(workload), rtol=1e-3)
 
 
 def test_a_transposed_gradient_is_not_taken_for_a_plain_one():
@@ -200,7 +213,7 @@ def entries(*names):
 
 
 def compare(*names, machine=MACHINE, **options):
-    return measure(sine(1, 1), {"a": np.ones(1)}, entries(*names), machine, repeats=2, seconds=0.01, **options)
+    return measure(sine(1, 1), {"a": np.ones(1)}, entries(*names), machine, Turns(2, 0.01, **options))
 
 
 @pytest.mark.slow

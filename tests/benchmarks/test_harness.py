@@ -11,14 +11,21 @@ import jax
 import pytest
 from matplotlib.figure import Figure
 
+from benchmarks import __main__ as index
 from benchmarks.convolution import results as convolution
 from benchmarks.growth import results as growth
-from benchmarks.harness import index
-from benchmarks.harness.arguments import make_parser, parse
-from benchmarks.harness.machine import environment, processor
+from benchmarks.harness.command import contents, make_output_folder, make_parser, parse, running
 from benchmarks.harness.progress import Part, progress
-from benchmarks.harness.results import markdown_table, records_table, rounded, save_figure, write_json, write_results
-from benchmarks.harness.running import contents, make_output_folder, running
+from benchmarks.harness.results import (
+    environment,
+    markdown_table,
+    processor,
+    records_table,
+    rounded,
+    save_figure,
+    write_json,
+    write_results,
+)
 from benchmarks.sinusoid import speed
 from benchmarks.sweep import results as sweep
 from jax_meta.runs.progress import duration
@@ -237,7 +244,7 @@ def test_another_result_is_another_index(tmp_path):
 
 TABLES = {
     "convolution": convolution.table,
-    "growth": lambda told: growth.make_tables(told["scans"], told["split"], told["profiles"]),
+    "growth": growth.make_tables,
     "sinusoid_speed": lambda told: records_table(told["methods"], speed.COLUMNS),
     "sweep": sweep.table,
 }

@@ -12,13 +12,13 @@ from numpy.testing import assert_allclose
 import jax_meta
 from benchmarks.harness import jax_networks
 from benchmarks.harness.processes import Machine
+from benchmarks.harness.rounds import Turns
 from benchmarks.harness.workloads import conv4, load_problem
 from benchmarks.memory import __main__ as memory
 from benchmarks.memory import in_jax
 from benchmarks.memory import program as measured
-from benchmarks.memory.measure import measure, measure_compiled
+from benchmarks.memory.measure import VARIANTS, Variant, measure, measure_compiled, perceptron
 from benchmarks.memory.results import leanest, tables, times_of_default
-from benchmarks.memory.variants import VARIANTS, Variant, perceptron
 from benchmarks.peers.peer import Entry
 from tests.benchmarks import memory_programs
 
@@ -32,7 +32,7 @@ def program(name, kind="other", **options):
 
 
 def run(folder, machine=MACHINE, repeats=1, seconds=10.0, **variants):
-    return measure(variants, {}, machine=machine, folder=folder, repeats=repeats, seconds=seconds)
+    return measure(variants, {}, machine, folder, Turns(repeats, seconds))
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def by_definition(problem):
     gradient = jax.jit(jax.grad(query_loss))
     gradients = [task_gradient(task) for task in range(TINY.num_tasks)]
     mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *gradients)
-    return in_jax.flatten_dict(mean, sep="/")
+    return jax_networks.flat(mean)
 
 
 def assert_is_gradient(gradient, expected):
@@ -164,7 +164,7 @@ def test_programs_in_jax_compute_the_meta_gradient(name, problem, by_definition)
 def test_pytorch_computes_the_meta_gradient_without_jax(problem, by_definition, tmp_path):
     pytest.importorskip("torch")
     alone = Variant(Entry("torch", "tests.benchmarks.memory_programs:torch_alone", "torch", "eager"), {"name": "torch"})
-    told = measure({"torch": alone}, problem, machine=MACHINE, folder=tmp_path, repeats=1, seconds=1.0)["torch"]
+    told = measure({"torch": alone}, problem, MACHINE, tmp_path, Turns(1, 1.0))["torch"]
     assert told["status"] == "measured"
     assert told["temporary_mib"] is None
     with np.load(tmp_path / "torch.npz") as file:
@@ -181,7 +181,7 @@ def test_each_variant_of_ours_has_its_own_options():
 def made_up(peak, seconds, temporary=1.0):
     stages = ("resident_before_mib", "peak_before_running_mib", "resident_after_compilation_mib", "peak_running_mib")
     told = {"peak_mib": peak + 400.0, "peak_compiled_before_mib": float(peak), **dict.fromkeys(stages, 1.0)}
-    return {"status": "measured", **told, "seconds": seconds, "temporary_mib": temporary}
+    return {"status": "measured", **told, "seconds": seconds, "temporary_mib": temporary, "compile_seconds": None}
 
 
 def test_what_is_read_off_the_tables():

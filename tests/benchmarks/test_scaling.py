@@ -13,13 +13,32 @@ from numpy.testing import assert_allclose
 import jax_meta
 from benchmarks.convolution import variants as convolution
 from benchmarks.harness.processes import WorkerError
+from benchmarks.harness.rounds import Turns
 from benchmarks.harness.workloads import conv4
 from benchmarks.scaling import __main__ as scaling
 from benchmarks.scaling import measure
-from benchmarks.scaling.measure import Load, measure_batches, measure_groups, powers_of_four, turns
-from benchmarks.scaling.networks import NETWORKS, flop_per_task, forward_flop, reduced_bytes, shapes
-from benchmarks.scaling.paper import Machine, Work, efficiency, most_devices, reduction_seconds, step_seconds
-from benchmarks.scaling.training import Program, collective_bytes
+from benchmarks.scaling.measure import (
+    Load,
+    Program,
+    collective_bytes,
+    count_turns,
+    measure_batches,
+    measure_groups,
+    powers_of_four,
+)
+from benchmarks.scaling.paper import (
+    NETWORKS,
+    Machine,
+    Work,
+    efficiency,
+    flop_per_task,
+    forward_flop,
+    most_devices,
+    reduced_bytes,
+    reduction_seconds,
+    shapes,
+    step_seconds,
+)
 
 FREE = Machine(1e9, 1e99, 0.0)
 TINY_BYTES = 4 * (1 * 4 + 4 + 4 * 4 + 4 + 4 * 1 + 1 + 1 + 1)
@@ -129,14 +148,13 @@ def pretended(monkeypatch):
 @pytest.mark.parametrize("across_processes", [True, False])
 def test_weak_and_strong_efficiency(pretended, tmp_path, across_processes):
     told, loads = [], {"sine": Load(2, 8)}
-    records = measure_groups(
-        loads, [1, 2, 4], across_processes=across_processes, seconds=0.1, repeats=3, folder=tmp_path, tell=told.append
-    )
+    turns = Turns(3, 0.1, told.append)
+    records = measure_groups(loads, [1, 2, 4], tmp_path, turns, across_processes=across_processes)
     assert pretended == [(n, 1) if across_processes else (1, n) for n in (1, 2, 4)]
     assert [record["tasks_per_step"] for record in records] == [2, 4, 8, 8, 8, 8]
     assert_allclose([record["steps_per_second"] for record in records], 1e3 / np.array([2, 4, 8, 8, 6, 8]))
     assert_allclose([record["efficiency"] for record in records], [1, 2 / 4, 2 / 8, 1, 8 / 12, 8 / 32])
-    assert len(told) == turns(loads, [1, 2, 4], 3)
+    assert len(told) == count_turns(loads, [1, 2, 4], 3)
 
 
 def test_batches_grow_until_memory_is_full(monkeypatch):
@@ -148,12 +166,12 @@ def test_batches_grow_until_memory_is_full(monkeypatch):
     messages = {"sine": "RESOURCE_EXHAUSTED: out of memory", "conv4": "INTERNAL: broken"}
     limits = {"sine": 16, "conv4": 1}
     monkeypatch.setattr(measure, "compile_program", compile_program)
-    records = measure_batches(["sine"], 1000, seconds=1e-3, repeats=2)
+    records = measure_batches(["sine"], 1000, Turns(2, 1e-3))
     assert [record["tasks_per_step"] for record in records] == [1, 4, 16]
     for record in records:
         assert_allclose(record["tasks_per_second"], record["steps_per_second"] * record["tasks_per_step"])
     with pytest.raises(jax.errors.JaxRuntimeError, match="broken"):
-        measure_batches(["conv4"], 1000, seconds=1e-3, repeats=2)
+        measure_batches(["conv4"], 1000, Turns(2, 1e-3))
 
 
 def test_powers_of_four():

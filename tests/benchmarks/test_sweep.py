@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import jax_meta
-from benchmarks.harness import index
+from benchmarks import __main__ as index
 from benchmarks.sweep import __main__ as sweep
 from benchmarks.sweep import networks, results
 from jax_meta.tasks import sinusoid

@@ -5,25 +5,26 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from tests.learners import LEARNERS, first_task, sines
+from tests.learners import LEARNERS, OF_CLASSES, blobs, first_task, sines
 
-PROBLEM = sines(activation=jnp.tanh)
 KEY = jax.random.key(5)
-TASK = first_task(PROBLEM.sample_tasks(KEY, 1))
+SINES, BLOBS = sines(activation=jnp.tanh), blobs()
 STEP = 1e-5
 
 
 def slopes(name, num_steps):
     """The slope of the query loss after adaptation along three random directions: measured, and by the gradient."""
-    learner = LEARNERS[name](PROBLEM.loss_fn, num_steps=num_steps)
-    meta_params = learner.init(PROBLEM.params)
+    problem = BLOBS if name in OF_CLASSES else SINES
+    task = first_task(problem.sample_tasks(KEY, 1))
+    learner = LEARNERS[name](problem.loss_fn, num_steps=num_steps)
+    meta_params = learner.init(problem.params)
 
     @jax.jit
     def query_loss(meta_params):
-        adapted = learner.adapt(meta_params, TASK.support, KEY)
-        return PROBLEM.loss_fn(adapted, TASK.query, KEY)[0]
+        adapted = learner.adapt(meta_params, task.support, KEY)
+        return problem.loss_fn(adapted, task.query, KEY)[0]
 
-    gradient, _ = jax.jit(learner.gradient)(meta_params, TASK, KEY)
+    gradient, _ = jax.jit(learner.gradient)(meta_params, task, KEY)
     for key in jax.random.split(KEY, 3):
         direction = optax.tree.random_like(key, meta_params)
         direction = optax.tree.scale(1 / optax.tree.norm(direction), direction)
@@ -31,8 +32,14 @@ def slopes(name, num_steps):
         yield (ahead - behind) / (2 * STEP), optax.tree.vdot(gradient, direction), optax.tree.norm(gradient)
 
 
-@pytest.mark.parametrize("num_steps", [1, 3])
-@pytest.mark.parametrize("name", ["maml", "anil", "meta_sgd"])
+@pytest.mark.parametrize(
+    ("name", "num_steps"),
+    [
+        *((name, num_steps) for name in ("maml", "anil", "meta_sgd") for num_steps in (1, 3)),
+        *((name, 2) for name in ("boil", "cavia", "proto_maml", "meta_optimizer", "meta_curvature", "kfo")),
+        *(("protonet", 0), ("r2d2", 0)),
+    ],
+)
 def test_gradient_is_the_slope_of_the_query_loss(name, num_steps):
     for measured, given, norm in slopes(name, num_steps):
         assert abs(measured - given) < 1e-8 * norm

@@ -24,6 +24,8 @@ PARAMS = {
 """Four units a layer, of which the first is off for every input, in the single precision that people train in."""
 ALL_OFF = PARAMS | {"hidden": jnp.array([[0.0] * 4, [-10.0] * 4], jnp.float32)}
 """No unit is on, so that the support gradient is zero."""
+NO_HEAD = PARAMS | {"output": jnp.zeros((4, 1), jnp.float32)}
+"""The head begins at zero, so that it alone has a gradient."""
 
 
 @jax_meta.regression
@@ -56,17 +58,21 @@ NOT_FINITE = {
     "radam": optax.radam(0.01),
     "adafactor": optax.adafactor(0.01),
     "clipping by the norm of a unit": optax.chain(optax.adaptive_grad_clip(0.1), optax.sgd(0.01)),
-    "clipping by the norm of all": optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.01, eps_root=1e-8)),
-    "polyak": optax.polyak_sgd(0.01),
     "lars": optax.lars(0.01),
     "novograd": optax.novograd(0.01),
+    "clipping by the norm of a parameter": optax.chain(optax.clip_by_block_rms(0.1), optax.sgd(0.01)),
 }
-OPTIMIZERS = FINITE | NOT_FINITE
+FINITE_BUT_WHERE_ALL_IS_OFF = {
+    "clipping by the norm of all": optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1)),
+    "such clipping, adam, eps_root": optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.01, eps_root=1e-8)),
+    "polyak": optax.polyak_sgd(0.01),
+}
+OPTIMIZERS = FINITE | NOT_FINITE | FINITE_BUT_WHERE_ALL_IS_OFF
 
 
 @cache
 def gradients(optimizer, num_steps=NUM_STEPS):
-    """MAML's gradient without the check, and two of the first order."""
+    """MAML's gradients without the check, from all three starts, and two of the first order."""
     first_order = [factory(loss_fn, optimizer, num_steps=num_steps) for factory in (jax_meta.fomaml, jax_meta.reptile)]
 
     def query_loss(params):
@@ -75,7 +81,7 @@ def gradients(optimizer, num_steps=NUM_STEPS):
 
     @jax.jit
     def compute(params):
-        starts = jax.tree.map(lambda *leaves: jnp.stack(leaves), params, ALL_OFF)
+        starts = jax.tree.map(lambda *leaves: jnp.stack(leaves), params, NO_HEAD, ALL_OFF)
         return jax.lax.map(jax.grad(query_loss), starts), [
             learner.gradient(params, TASK, KEY)[0] for learner in first_order
         ]
@@ -87,6 +93,11 @@ def is_finite(tree):
     return all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(tree))
 
 
+def are_finite(gradients):
+    """For each of several starts."""
+    return [is_finite(jax.tree.map(lambda leaf, start=start: leaf[start], gradients)) for start in range(3)]
+
+
 def is_accepted(optimizer, num_steps=NUM_STEPS, params=PARAMS):
     try:
         check_second_derivative(optimizer, params, num_steps=num_steps)
@@ -96,11 +107,42 @@ def is_accepted(optimizer, num_steps=NUM_STEPS, params=PARAMS):
     return True
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [*FINITE, *NOT_FINITE])
 def test_the_check_tells_the_truth(name):
     second_order, _ = gradients(OPTIMIZERS[name])
     assert is_finite(second_order) == (name in FINITE)
     assert is_accepted(OPTIMIZERS[name]) == (name in FINITE)
+    if name in NOT_FINITE:
+        assert not all(are_finite(second_order)[:2])  # and not of some rare task alone
+
+
+@pytest.mark.parametrize("name", FINITE_BUT_WHERE_ALL_IS_OFF)
+def test_what_fails_for_a_rare_task_alone_is_told_and_let_pass(name):
+    second_order, _ = gradients(OPTIMIZERS[name])
+    assert are_finite(second_order) == [True, True, False]
+    with pytest.warns(RuntimeWarning, match=r"all of one task's support gradient is zero.*optax\.clip.*fomaml"):
+        assert is_accepted(OPTIMIZERS[name])
+
+
+@pytest.mark.parametrize("name", FINITE_BUT_WHERE_ALL_IS_OFF)
+def test_and_is_else_the_slope_of_the_query_loss(name):
+    """By central differences, in double precision, at a start with a unit of each layer that is off."""
+    start, task = optax.tree.cast(PARAMS, float), optax.tree.cast(TASK, float)
+
+    def query_loss(params):
+        adapted = jax_meta.adapt(loss_fn, OPTIMIZERS[name], params, task.support, KEY, num_steps=NUM_STEPS)
+        return loss_fn(adapted, task.query, KEY)[0]
+
+    @jax.jit
+    def slopes(direction):
+        ends = jax.lax.map(
+            lambda step: query_loss(optax.tree.add_scale(start, step, direction)), jnp.array([1, -1]) * 1e-6
+        )
+        return (ends[0] - ends[1]) / 2e-6, optax.tree.vdot(jax.grad(query_loss)(start), direction)
+
+    measured, given = slopes(optax.tree.random_like(KEY, start))
+    assert abs(given) > 1e-2
+    assert float(measured) == pytest.approx(float(given), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -167,7 +209,7 @@ def test_reptile_with_a_line_search_reaches_the_minimum():
     assert_close(slope(adapted), optax.tree.zeros_like(adapted), atol=1e-8)
 
 
-def test_a_traced_learning_rate_is_tried_as_one():
+def test_a_traced_learning_rate_is_tried_as_a_small_one():
     def verdict(rate, **options):
         return is_accepted(optax.adam(rate, **options), num_steps=1)
 

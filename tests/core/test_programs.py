@@ -3,6 +3,7 @@
 import gc
 import sys
 import weakref
+from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -16,6 +17,7 @@ import pytest
 
 import jax_meta
 from jax_meta.programs.compiled import MOST_PROGRAMS, call, program
+from jax_meta.programs.known import Known
 from jax_meta.programs.parts import take_apart
 
 SCALE = 2.0
@@ -27,6 +29,19 @@ this_module = sys.modules[__name__]
 class Record(NamedTuple):
     left: float
     right: float
+
+
+@dataclass(frozen=True, init=False)
+class Scaled:
+    """A module as Equinox has them: a frozen dataclass with an initialiser of its own, and an array."""
+
+    weight: jax.Array
+
+    def __init__(self, size):
+        object.__setattr__(self, "weight", jnp.arange(size, dtype=float))
+
+    def __call__(self, x):
+        return x * self.weight.sum()
 
 
 class Doubled(nn.Module):
@@ -202,6 +217,12 @@ def test_inside_a_transformation_the_function_is_called_as_it_is():
         assert run(adder(1.0)) == 2.0
 
 
+def test_a_frozen_dataclass_is_put_together_without_its_initialiser():
+    assert [run(Scaled(size)) for size in (3, 4)] == [3.0, 6.0]
+    assert equal(Scaled(3), Scaled(3))
+    assert take_apart(Scaled(3)).make((jnp.ones(2),))(2.0) == 4.0
+
+
 def test_recursion_ends():
     def factorial(x, n=3):
         return x if n == 0 else n * factorial(x, n - 1)
@@ -218,5 +239,5 @@ def test_what_was_forgotten_is_freed_and_no_array_is_kept():
     gc.collect()
     assert kept() is None
     for value in range(MOST_PROGRAMS + 5):
-        program(jax_meta.programs.multipliers.Known(value, (apply_to, lambda values: None)))
+        program(Known(value, (apply_to, lambda values: None)))
     assert program.cache_info().currsize == MOST_PROGRAMS

@@ -19,6 +19,7 @@ from jax_meta import Task
 from jax_meta.checks import check_tasks
 from tests.learners import outer_for
 
+pytestmark = pytest.mark.filterwarnings("ignore:the inner optimizer's update has no finite derivative where all")
 KEY = jax.random.key(0)
 QUIET = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck), "database": None}
 SOME = settings(max_examples=3, **QUIET)  # type: ignore[arg-type]
@@ -31,6 +32,10 @@ INNER = {
     "adam": optax.adam(0.1, eps_root=1e-4),
     "rmsprop": optax.rmsprop(0.05, eps=1e-2),
     "schedule": optax.chain(optax.clip(0.3), optax.sgd(lambda step: 0.2 / (step + 1))),
+    "nesterov": optax.sgd(0.1, momentum=0.5, nesterov=True),
+    "adagrad": optax.adagrad(0.1, eps=1e-2),
+    "decay": optax.adamw(0.1, eps_root=1e-4, weight_decay=0.1),
+    "norm": optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.1)),
 }
 OUTER = {"sgd": optax.sgd(0.05), "adam": optax.adam(0.01), "clipped": optax.chain(optax.clip(0.1), optax.sgd(0.1))}
 

@@ -20,6 +20,11 @@ def test_completion_offers_the_public_names_alone():
     assert modules == {"datasets", "layers", "models", "tasks"}
 
 
+@pytest.mark.parametrize("module", [jax_meta.layers, jax_meta.models, jax_meta.networks])
+def test_so_it_does_within_the_modules_of_networks(module):
+    assert dir(module) == sorted(module.__all__)
+
+
 def test_the_types_of_public_signatures_are_public():
     assert {"AdaptFn", "GradientFn", "LossFn", "Sampler"} <= PUBLIC.keys()
 

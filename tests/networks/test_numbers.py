@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import jax_meta
-from jax_meta.checks import check_labels_at_hand
+from jax_meta.loss_checks import check_labels_at_hand, checked_loss
 from jax_meta.networks import layers
 from jax_meta.networks.layers import BatchNorm, Convolution, Dense, batch_statistics, max_pool
 from tests.learners import assert_close
@@ -64,7 +64,7 @@ def test_labels_out_of_range(labels):
     with pytest.raises(ValueError, match="needs labels from 0 to 2"):
         loss_fn(1.0, (LOGITS, labels), KEY)
     with pytest.raises(ValueError, match="needs labels from 0 to 2"):
-        check_labels_at_hand(loss_fn, 1.0, (LOGITS, labels), KEY)
+        check_labels_at_hand(checked_loss(loss_fn), jnp.ones(()), (LOGITS, labels), KEY)
     traced = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
     (loss, metrics), gradient = traced(1.0, (LOGITS, labels), KEY)
     assert np.isnan([loss, gradient, metrics["accuracy"]]).all()

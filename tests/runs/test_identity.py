@@ -206,6 +206,27 @@ def test_a_fit_of_ones_own_is_told_apart_by_what_is_described(tmp_path):
         train(tmp_path, num_meta_steps=2, validate=None, fit=fit, learner=maml(rate=0.5))
 
 
+def test_matrix_products_of_another_precision_are_another_run(folders):
+    with (
+        jax.default_matmul_precision("highest"),
+        pytest.raises(ValueError, match=r"jax_default_matmul_precision is None there and highest here"),
+    ):
+        train(folders("plain"), num_meta_steps=2, validate=None)
+
+
+def by_squares(power, params):
+    return {"loss": sum(jnp.sum(leaf**power) for leaf in jax.tree.leaves(params))}
+
+
+def test_another_validation_is_told_and_does_not_stop_a_run(tmp_path, capsys):
+    for power, steps in ((2, 2), (2, 4), (4, 6), (4, 8)):
+        train(tmp_path, num_meta_steps=steps, validate=partial(by_squares, power))
+        told = capsys.readouterr().out
+        assert ("validated in another way than before: validate.power is 2 there and 4 here" in told) == (steps == 6)
+    assert train(tmp_path, num_meta_steps=8, validate=None)[0].step == 8
+    assert "validated" not in capsys.readouterr().out
+
+
 def test_a_digest_depends_on_nothing_in_memory():
     def digests():
         problem = sines()
@@ -214,7 +235,7 @@ def test_a_digest_depends_on_nothing_in_memory():
         sampler = jax.tree_util.Partial(draw, DATA + 0)
         traced = identity.trace_step(learner, OUTER, sampler, state, 2)
         functions = {"learner": learner.gradient, "optimizer": OUTER.update, "sampler": sampler}
-        return identity.identify(traced, functions, sampler, {"w": np.ones(2)})
+        return identity.identify(traced, functions, None, sampler, {"w": np.ones(2)})
 
     first = digests()
     jax.clear_caches()

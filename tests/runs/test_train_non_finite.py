@@ -65,6 +65,19 @@ def test_an_update_that_is_not_finite_is_found_though_every_metric_is(tmp_path):
     assert jax_meta.load_state(tmp_path / "last_finite", first_state(outer=optax.sgd(explode))).step == 5
 
 
+def test_labels_out_of_range_are_named():
+    loss_fn = jax_meta.classification(lambda params, inputs: params * inputs)
+    learner = jax_meta.maml(loss_fn, optax.sgd(0.1), num_steps=1)
+
+    def from_one(key, num_tasks):
+        batch = (jax.random.normal(key, (num_tasks, 3, 3)), jnp.tile(jnp.arange(1, 4), (num_tasks, 1)))
+        return jax_meta.Task(batch, batch)
+
+    state = jax_meta.init(learner, OUTER, jnp.ones(()), jax.random.key(0))
+    with pytest.raises(FloatingPointError, match="labels that are not from 0 to one less than the model's outputs"):
+        jax_meta.train(learner, OUTER, from_one, state, num_meta_steps=2, report=lambda progress: None)
+
+
 def test_without_a_folder_the_message_has_no_path():
     with pytest.raises(FloatingPointError, match=f"meta-step {BAD}.*the state before it"):
         train(None, sampler=sampler)

@@ -57,6 +57,39 @@ def test_regression(tmp_path, capsys, words, steps):
     assert f"{output} holds the predictions, [3, 2]." in printed
 
 
+@pytest.mark.parametrize("name", ["protonet", "cavia"])
+def test_learners_without_steps_and_those_of_a_part(tmp_path, capsys, name):
+    features, head = jax_meta.models.split_head(CLASSIFIER)
+    loss_fn, params = jax_meta.classification(CLASSIFIER.apply), CLASSIFIER.init(KEY, jnp.zeros((1, 5)))
+    if name == "protonet":
+        given: dict = {"ways": 3, "optimizer": None, "num_steps": None}
+        learner = jax_meta.protonet(loss_fn, features=features, head=head, ways=3)
+    else:
+        given = {"is_context": "*/bias"}
+        learner = jax_meta.cavia(loss_fn, optax.sgd(0.1), num_steps=2, is_context="*/bias")
+    body = learner.init(params)
+    model = saved(tmp_path / "model", body, model=CLASSIFIER, loss="classification", learner=name, **given)
+    data, output = task_file(tmp_path / "data.npz", **LABELS), tmp_path / "made.npz"
+    main(["adapt", str(model), str(data), "--output", str(output)])
+    adapted = learner.adapt(body, (ARRAYS["support_inputs"].astype("float32"), LABELS["support_targets"]), KEY)
+    with np.load(output) as made:
+        np.testing.assert_allclose(
+            made["predictions"], CLASSIFIER.apply(adapted, ARRAYS["query_inputs"].astype("float32")), rtol=1e-5
+        )
+    assert f"after {0 if name == 'protonet' else 2} steps" in capsys.readouterr().out
+
+
+def test_a_class_without_an_example_is_refused(tmp_path):
+    features, head = jax_meta.models.split_head(CLASSIFIER)
+    learner = jax_meta.protonet(jax_meta.classification(CLASSIFIER.apply), features=features, head=head, ways=3)
+    body = learner.init(CLASSIFIER.init(KEY, jnp.zeros((1, 5))))
+    given = {"learner": "protonet", "ways": 3, "optimizer": None, "num_steps": None}
+    model = saved(tmp_path / "model", body, model=CLASSIFIER, loss="classification", **given)
+    data = task_file(tmp_path / "data.npz", **LABELS | {"support_targets": np.array([0, 1, 0, 1, 0, 1])})
+    with pytest.raises(SystemExit, match="no example of class 2"):
+        main(["adapt", str(model), str(data)])
+
+
 def adapt(model, loss, params, steps, arrays):
     learner = jax_meta.maml(loss(model.apply), optax.sgd(0.1), num_steps=steps)
     return learner.adapt(params, (arrays["support_inputs"], arrays["support_targets"]), KEY)

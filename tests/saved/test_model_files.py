@@ -18,6 +18,7 @@ from jax_meta.networks.models import MLP, Conv4, ResNet12
 from jax_meta.saved.files import load_model
 from jax_meta.saved.names import LEARNERS, MODELS, OPTIMIZERS, TRANSFORMS
 from jax_meta.saved.settings import build, build_model
+from tests.learners import LEARNERS as FAMILY
 from tests.saved.model_file_cases import KEY, MODEL, PARAMS, SGD, SUPPORT, saved
 
 OPTIONS = {
@@ -28,7 +29,22 @@ OPTIONS = {
     "reptile": {"batch_size": 2, "order": jax_meta.shuffled},
     "carried_reptile": {"optimizer": ("adam", {"learning_rate": 0.1, "b1": 0.0})},
     "meta_sgd": {"optimizer": None, "step_size": np.float32(0.5)},
-    "imaml": {"strength": 2.0, "cg_steps": 3, "damping": 0.1},
+    "imaml": {"strength": 2.0, "cg_steps": 3, "damping": 0.1, "neumann_terms": 2},
+    "boil": {"is_head": "*/Dense_1/*"},
+    "cavia": {"is_context": "params/Dense_0/kernel", "first_order": True},
+    "maml_plus_plus": {"optimizer": None, "step_size": 0.5, "weights": (0.25, 0.75)},
+    "meta_curvature": {"optimizer": None, "step_size": 0.5},
+    "kfo": {"optimizer": None, "step_size": 0.5},
+    "lstm_optimizer": {"optimizer": None, "units": 2, "seed": 3, "truncate": 1},
+    "leap": {"energy": True, "include_loss": False},
+    "warpgrad": {"is_warp": "*/Dense_1/*", "initialization": jax_meta.reptile},
+    "es_maml": {"sigma": 0.5, "inner_pairs": 2},
+}
+HEADS = {
+    "protonet": {"ways": 2},
+    "proto_maml": {"ways": 2, "num_steps": 2, "optimizer": SGD, "first_order": True},
+    "r2d2": {"ways": 2, "penalty": 2.0, "mean": False},
+    "r2d2, regression": {"ways": None, "use_bias": False, "learn_penalty": True},
 }
 
 
@@ -53,6 +69,32 @@ def test_a_loaded_learner_adapts_as_the_one_that_was_saved(tmp_path, name):
     assert not np.array_equal(adapted["params"]["Dense_0"]["kernel"], PARAMS["params"]["Dense_0"]["kernel"])
     assert_same(loaded.learner.adapt(loaded.meta_params, SUPPORT, KEY), adapted)
     assert build("learner", loaded.settings["learner"], LEARNERS).keywords == {"num_steps": 2, **options}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_loaded_learner_writes_the_head_as_the_one_that_was_saved(tmp_path, name):
+    options: dict = {"optimizer": None, **HEADS[name]}
+    loss = "regression" if name == "r2d2, regression" else "classification"
+    make, name = getattr(jax_meta, loss), name.split(",")[0]
+    optimizer = options.pop("optimizer")
+    features, head = jax_meta.models.split_head(MODEL)
+    positional = [] if optimizer is None else [optax.sgd(0.1)]
+    learner = getattr(jax_meta, name)(make(MODEL.apply), *positional, features=features, head=head, **options)
+    support = SUPPORT if loss == "regression" else (SUPPORT[0], jnp.arange(6) % 2)
+    meta_params = learner.init(PARAMS)
+    path = tmp_path / "model"
+    given = {"model": MODEL, "input_shape": (5,), "loss": loss, "learner": name, "optimizer": optimizer, **options}
+    jax_meta.save_model(path, meta_params, **given)
+    loaded = load_model(path)
+    assert_same(loaded.meta_params, meta_params)
+    assert_same(loaded.learner.adapt(loaded.meta_params, support, KEY), learner.adapt(meta_params, support, KEY))
+    assert loaded.settings["learner"] == {"name": name, **options}
+
+
+def test_every_learner_is_saved_here_by_its_name():
+    assert {name.split(",")[0] for name in (*OPTIONS, *HEADS)} == LEARNERS.keys()
+    others = {name.split(",")[0] for name in FAMILY} - LEARNERS.keys()
+    assert others == {"meta_optimizer"}  # whose functions a file cannot hold
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -150,7 +192,14 @@ def test_names_and_settings_are_there_for_any_reader(tmp_path):
         assert json.loads(file.metadata()["jax_meta"]) == {
             "format": 1,
             "jax_meta": jax_meta.__version__,
-            "model": {"name": "MLP", "hidden": [4], "outputs": 2, "activation": "tanh", "normalise": False},
+            "model": {
+                "name": "MLP",
+                "hidden": [4],
+                "outputs": 2,
+                "activation": "tanh",
+                "normalise": False,
+                "context": 0,
+            },
             "input_shape": [5],
             "loss": "regression",
             "learner": {"name": "meta_sgd", "num_steps": 2, "step_size": 1},

@@ -106,3 +106,16 @@ def test_an_infinite_number_of_an_iterable_is_found_and_the_part_kept(tmp_path):
     assert "next_tasks" not in str(caught.value)
     assert_same(jax_meta.load_state(tmp_path / "last_finite", start()), fit_tasks(6)[0])
     assert json.loads((tmp_path / "failure.json").read_text())["step"] == 7
+
+
+def test_a_metric_called_step_is_refused_before_the_first_step(tmp_path):
+    def loss_fn(params, batch, key):
+        loss, _ = numbers.distance(params, batch, key)
+        return loss, {"loss": loss, "step": loss}
+
+    learner = jax_meta.maml(loss_fn, numbers.OUTER, num_steps=1)
+    options = {"num_meta_steps": 10**9, "record_every": 10**9, "num_tasks": NUM_TASKS, "folder": tmp_path}
+    for source in (draw, iter(batches(3))):
+        with pytest.raises(ValueError, match="a metric is called 'step'"):
+            jax_meta.train(learner, numbers.OUTER, host_tasks(source), start(), report=lambda progress: None, **options)
+    assert not (tmp_path / "metrics.jsonl").exists()

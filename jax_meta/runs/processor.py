@@ -1,15 +1,9 @@
-"""What made a result: the command, the machine and the versions."""
+"""Which processor this is: its model, and the widest vector instructions that it has, on which digits depend."""
 
-import importlib.metadata
-import os
 import platform
 import re
 from pathlib import Path
-from typing import Any
 
-import jax
-
-PACKAGES = ("jax-metalearn", "jax", "jaxlib", "optax", "flax", "numpy")
 VECTORS = {
     "avx512f": "AVX-512",
     "avx2": "AVX2",
@@ -23,19 +17,8 @@ VECTORS = {
 """Vector instructions by the kernel's name for them, the widest first."""
 
 
-def environment(command: str) -> dict[str, Any]:
-    """The command, the device, the processor and the versions; no date, so that the same run gives the same file."""
-    return {
-        "command": command,
-        "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, {platform.machine()}",
-        "processor": processor(),
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-    }
-
-
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
-    """Which processor this is, since speeds and their ratios differ from one to another.
+    """Which processor this is, since speeds and last digits differ from one to another.
 
     Args:
         cpuinfo: the kernel's description; where there is none, Python's is all that is told.
@@ -50,7 +33,7 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
     fields = dict(re.findall(r"^([^\t:\n]+)\t*: (.+)$", text, re.MULTILINE))
     flags = (fields.get("flags") or fields.get("Features") or "").split()
     told = {
-        "name": fields.get("model name", platform.processor() or platform.machine()),
+        "name": fields.get("model name", platform.processor() or platform.machine()).strip(),
         "family": fields.get("cpu family", fields.get("CPU architecture")),
         "model": fields.get("model", fields.get("CPU part")),
         "vector_instructions": next((name for flag, name in VECTORS.items() if flag in flags), None),

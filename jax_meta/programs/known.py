@@ -1,0 +1,52 @@
+"""What is said of a thing: its parts, and what it is known by."""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+Make = Callable[[Sequence[Any]], Any]
+"""Puts a thing together again, given the values of its arguments."""
+
+
+class MayChange(Exception):  # noqa: N818 - not an error: it ends an attempt
+    """A value that may change while its identity does not."""
+
+
+class Parts(NamedTuple):
+    """A thing taken apart.
+
+    Attributes:
+        key: equal for equal things; the values of arguments are not in it.
+        arguments: the arrays in it, and the numbers of optimizers that only multiply.
+        make: puts the thing together, from as many values.
+        settled: whether it will be taken apart in the same way as long as it lives.
+    """
+
+    key: Hashable
+    arguments: tuple[Any, ...]
+    make: Make
+    settled: bool = True
+
+
+class Known:
+    """Something that is known by a key, beside the thing that has it."""
+
+    __slots__ = ("key", "thing")
+
+    def __init__(self, key: Hashable, thing: Any):
+        """Both of them."""
+        self.key, self.thing = key, thing
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the keys are equal."""
+        return isinstance(other, Known) and self.key == other.key
+
+    def __hash__(self) -> int:
+        """Of the key."""
+        return hash(self.key)
+
+
+def is_traced(value: Any) -> bool:
+    """Whether a value is not known while JAX traces."""
+    return isinstance(value, jax.core.Tracer)
