@@ -1,6 +1,6 @@
 """The post's figures, each drawn as soon as the methods that it shows are finished."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
