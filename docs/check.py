@@ -69,10 +69,8 @@ def outside(site: Path) -> Iterator[str]:
     for path in site.rglob("*.html"):
         yield from (f"{path.name} loads {url}" for url in Page(path.read_text("utf-8")).loads if "//" in url)
     for path in site.rglob("*.css"):
-        for url in re.findall(
-            r"url\(\s*['\"]?((?:https?:)?//[^)'\"]*)|@import\s+['\"](\S+)['\"]", path.read_text("utf-8")
-        ):
-            yield f"{path.name} loads {url[0] or url[1]}"
+        found = re.findall(r"(?:url\(\s*['\"]?|@import\s+['\"])((?:https?:)?//[^)'\"]*)", path.read_text("utf-8"))
+        yield from (f"{path.name} loads {url}" for url in found)
 
 
 def broken_links(site: Path) -> Iterator[str]:

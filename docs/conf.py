@@ -1,5 +1,6 @@
 """How the site is built: `python -m sphinx -W --keep-going -n -q -b html docs site`."""
 
+import os
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -11,6 +12,9 @@ from sphinx.application import Sphinx
 sys.path.insert(0, str(Path(__file__).parent))
 
 import quoted
+
+# Executed pages compile many small programs and run each once: the compiler does it in the way that is quick for these.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
 
 project = "jax_meta"
 author = "The authors of jax_meta"
