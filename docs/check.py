@@ -19,7 +19,7 @@ MODULES = ("jax_meta", "jax_meta.datasets", "jax_meta.plots", "jax_meta.tasks", 
 ALIASES = {"jax_meta.layers": "jax_meta.networks.layers", "jax_meta.models": "jax_meta.networks.models"}
 LONGEST_README = 150
 LOADING = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
-NUMBER = re.compile(r"(?<![\w.,-])[±+−-]?\d[\d.,]*\d?(?![\w-])")
+NUMBER = re.compile(r"(?<![\w.,-])[±+−-]?\d+(?:[.,]\d+)*(?![\w-])")
 NOT_PROSE = (
     r"^(`{3,}|:{3,}).*?^\1\s*?$",  # fenced blocks and directives, with includes
     r"\{\{.*?\}\}",  # substitutions, which give the numbers
