@@ -1,12 +1,13 @@
-"""The command `python -m jax_meta`; each subcommand is a function of `jax_meta.saved.command` that registers itself."""
+"""The command `python -m jax_meta`; each subcommand has a function that registers it."""
 
 import argparse
 import sys
 
 from jax_meta.runs.plot import register_plot
 from jax_meta.saved.command import register_adapt
+from jax_meta.saved.page.command import register_page
 
-SUBCOMMANDS = (register_adapt, register_plot)
+SUBCOMMANDS = (register_adapt, register_page, register_plot)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -49,6 +49,7 @@ def test_wheel_and_sdist_hold_the_library_alone(tmp_path):
     assert all(name.startswith("jax_meta/") for name in package)
     assert {
         "jax_meta/py.typed",
+        "jax_meta/saved/page/template.html",
         *(f"jax_meta/datasets/splits/{name}.json" for name in ("cifar_fs", "fc100")),
     } <= package
     source = {path.relative_to(ROOT).as_posix() for path in (ROOT / "jax_meta").rglob("*.py")}

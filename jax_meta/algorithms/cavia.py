@@ -24,7 +24,7 @@ def cavia(
     remat: Remat = "none",
     mixed_mode: bool = False,
 ) -> MetaLearner:
-    """CAVIA: MAML's gradient with respect to what all tasks share, where adaptation moves a context from 0 (section 3).
+    """CAVIA: MAML's gradient with respect to what all tasks share, where adaptation moves a context from 0.
 
     `gradient = ∇θ L_query(U(0), θ)`, where `U` takes `num_steps` steps `c ← c - α ∇c L_support(c, θ)`; it includes how
     c depends on θ, a mixed second derivative, which `first_order` leaves out.

@@ -26,7 +26,7 @@ def es_maml(
     outer_pairs: int = 150,
     batch_size: int | None = None,
 ) -> MetaLearner:
-    """ES-MAML: the gradient of MAML's smoothed query loss, estimated from its values (algorithms 2 and 3).
+    """ES-MAML: the gradient of MAML's smoothed query loss, estimated from its values.
 
     `gradient = mean over g of g (F(θ + σg) - F(θ - σg)) / 2σ`, with `F(θ) = L_query(U(θ))` and g from a normal
     distribution, where the steps of `U` take the same estimate of the support loss. No derivative is taken: losses may

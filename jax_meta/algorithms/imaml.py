@@ -43,7 +43,7 @@ def imaml(
             conjugate gradients would diverge. Default: 0.
         neumann_terms: how many terms of the Neumann series solve the system instead, `Σⱼ s (I - s (I + H/λ))ʲ q` for
             `(I + H/λ)⁻¹ q` (Jonathan Lorraine, Paul Vicol, David Duvenaud: Optimizing Millions of Hyperparameters by
-            Implicit Differentiation, arXiv:1911.02590, section 4). One term with s = 1 is `jax_meta.fomaml`'s gradient
+            Implicit Differentiation, arXiv:1911.02590). One term with s = 1 is `jax_meta.fomaml`'s gradient
             at φ. Default: none, conjugate gradients.
         neumann_step: s, above 0. The series converges where `I + H/λ` has eigenvalues from 0 to below 2/s, and with
             s = 1 only where ‖H‖ < λ; nothing tells where it does not. Default: 1.

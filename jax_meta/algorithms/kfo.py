@@ -38,7 +38,7 @@ def kfo(
     remat: Remat = "none",
     mixed_mode: bool = False,
 ) -> MetaLearner:
-    """KFO: MAML's gradient with respect to θ and to an update ω that adapts beside it (section 4).
+    """KFO: MAML's gradient with respect to θ and to an update ω that adapts beside it.
 
     `gradient = ∇(θ, ω) L_query(U(θ, ω))`, where `U` takes `num_steps` steps `θ ← θ - α LᵀL G RᵀR`, with G the support
     gradient of a tensor; and before each but the first, `ω ← ω - α ∇ω L_support(θ)`, through the step that led to θ.

@@ -38,7 +38,7 @@ def meta_curvature(
     remat: Remat = "none",
     mixed_mode: bool = False,
 ) -> MetaLearner:
-    """Meta-Curvature: MAML's gradient with respect to θ and to matrices M on the modes of its gradient (section 3).
+    """Meta-Curvature: MAML's gradient with respect to θ and to matrices M on the modes of its gradient.
 
     `gradient = ∇(θ, M) L_query(U(θ, M))`, where `U` takes `num_steps` steps `θ ← θ - α MC(∇L_support(θ))`, with `MC(G)`
     the products of G and a matrix a mode, `M_in G M_out` for a dense kernel. From identities it is MAML at first.

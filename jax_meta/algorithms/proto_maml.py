@@ -30,7 +30,7 @@ def proto_maml(
     remat: Remat = "none",
     mixed_mode: bool = False,
 ) -> MetaLearner:
-    """Proto-MAML: MAML's gradient with respect to the body, from a head of prototypes (section 3).
+    """Proto-MAML: MAML's gradient with respect to the body, from a head of prototypes.
 
     `gradient = ∇β L_query(U(β, W, b))`, where `U` takes `num_steps` steps on the support set with body and head, from
     `W_k = 2 C_k`, `b_k = -C_kᵀC_k`. It goes through that start into β, with `first_order`, too: to take the gradient at

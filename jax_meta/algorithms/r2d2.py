@@ -44,7 +44,7 @@ def r2d2(
     use_bias: bool = True,
     learn_penalty: bool = False,
 ) -> MetaLearner:
-    """R2D2: the gradient of the query loss with a head that ridge regression on the support set gives (section 3).
+    """R2D2: the gradient of the query loss with a head that ridge regression on the support set gives.
 
     `gradient = ∇(β, a) L_query(β, a W)`, with `W = (XᵀX + λI)⁻¹ XᵀY = Xᵀ(XXᵀ + λI)⁻¹ Y`, whichever system is smaller,
     of the support set's embeddings X, with a column of ones, and one-hot labels Y, or values. λ is `penalty` times the

@@ -39,9 +39,9 @@ def warpgrad(
             point of the way starts its state afresh.
         is_warp: whether a parameter is of a warp layer, as in `jax_meta.anil`: a function of its path, or a pattern.
         num_steps: inner steps, 0 or more; the paper takes up to hundreds.
-        initialization: the learner of θ, `(loss_fn, optimizer, *, num_steps) -> MetaLearner` of plain parameters, such
-            as `jax_meta.maml` or `jax_meta.reptile`. Default: `jax_meta.leap`; the authors' leaves the loss out,
-            `functools.partial(jax_meta.leap, include_loss=False)`.
+        initialization: the learner of θ, `(loss_fn, optimizer, *, num_steps, batch_size) -> MetaLearner` of plain
+            parameters, such as `jax_meta.maml` or `jax_meta.reptile`. Default: `jax_meta.leap`; the authors' leaves
+            the loss out, `functools.partial(jax_meta.leap, include_loss=False)`.
         batch_size: examples in an inner step. Default: the whole support set.
 
     Returns:
@@ -80,7 +80,7 @@ def warpgrad(
 
         warp = select_part(params, is_warp, "is_warp")
         warp_gradient, adapted = jax.grad(warp_loss, has_aux=True)(warp)  # ∇ω
-        of_task = initialization(task_loss, optimizer, num_steps=num_steps)
+        of_task = initialization(task_loss, optimizer, num_steps=num_steps, batch_size=batch_size)
         task_gradient, _ = of_task.gradient(task_part(params), task, task_key)  # ∇θ
         return join(warp_gradient, task_gradient), loss_fn(adapted, task.query, loss_key)[1]
 

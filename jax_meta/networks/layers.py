@@ -163,7 +163,7 @@ class FiLM(nn.Module):
     """Scales and shifts each feature by what a dense layer makes of a context: γ ∘ h + β, where (γ, β) = W c + b.
 
     Ethan Perez, Florian Strub, Harm de Vries, Vincent Dumoulin, Aaron Courville: FiLM: Visual Reasoning with a General
-    Conditioning Layer, arXiv:1709.07871, equation 2. `jax_meta.cavia` adapts the context, which starts at 0; b starts
+    Conditioning Layer, arXiv:1709.07871. `jax_meta.cavia` adapts the context, which starts at 0; b starts
     so that γ = 1 and β = 0 then, where CAVIA's code has a random b.
 
     Attributes:

@@ -122,7 +122,7 @@ def sets_with_targets(task: Iterable[str]) -> list[str]:
     return [name for name in ("support", "query") if f"{name}_targets" in task]
 
 
-def read_task(path: Path) -> dict[str, np.ndarray]:
+def read_task(path: Path, *, required: tuple[str, ...] = REQUIRED) -> dict[str, np.ndarray]:
     """The arrays of a task; raises ValueError unless the file holds arrays of numbers under the names needed."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}: write it with numpy.savez, see adapt --help.")
@@ -133,9 +133,9 @@ def read_task(path: Path) -> dict[str, np.ndarray]:
         task = dict(zip(names, read_arrays(path, names), strict=True))
     except Exception as error:
         raise ValueError(f"{path} is no npz file of plain arrays: write it with numpy.savez.") from error
-    for name in REQUIRED:
+    for name in required:
         if name not in task:
-            raise ValueError(f"{path} has no array {name!r}: it needs {', '.join(REQUIRED)}.")
+            raise ValueError(f"{path} has no array {name!r}: it needs {', '.join(required)}.")
     return task
 
 

@@ -137,7 +137,7 @@ def test_a_missing_second_derivative_exceeds_the_tolerance(name):
 
 
 def test_the_workloads_are_those_of_the_issue():
-    found = {(w.model, w.num_tasks, w.inner_steps, w.second_order) for w in WORKLOADS.values()}
+    found = {(w.model, w.num_tasks, w.inner_steps, w.second_order) for w in WORKLOADS.values() if not w.adapts}
     sines, images = [("mlp", 1, 1), ("mlp", 25, 1), ("mlp", 25, 5)], [("conv4", 4, 1), ("conv4", 4, 5)]
     assert found == {(*numbers, order) for numbers in sines + images for order in (True, False)}
     assert all(name == workload.name for name, workload in WORKLOADS.items())

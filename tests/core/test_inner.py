@@ -118,3 +118,9 @@ def test_the_loss_is_passed_on_to_optimizers_that_search_along_a_line():
     assert (np.diff(losses) <= 0).all()
     assert losses[-1] < losses[0] / 2
     assert adapt(quadratic, optax.sgd(100.0), num_steps=5) > 1e6
+
+
+def test_numpy_arrays_are_taken_by_minibatches_in_a_loop_too():
+    options = {"num_steps": UNROLL_LIMIT + 1, "batch_size": 2}
+    adapted = jax_meta.adapt(quadratic, optax.sgd(0.1), jnp.array(0.0), np.asarray(BATCH), KEY, **options)
+    assert adapted == adapt(quadratic, optax.sgd(0.1), **options)

@@ -67,13 +67,15 @@ def test_any_number_of_steps_with_minibatches_and_observations(remat, mixed_mode
     assert kept[1][1].shape == (num_steps + 1,)
 
 
-@pytest.mark.parametrize("name", ["anil", "meta_sgd"])
+@pytest.mark.parametrize("name", ["anil", "meta_sgd", "cavia", "maml_plus_plus"])
 def test_the_other_learners_that_differentiate_their_inner_loop(name):
     def gradient(**options):
         if name == "anil":
             learner = jax_meta.anil(SINES.loss_fn, optax.sgd(0.1), is_head=is_head, num_steps=4, **options)
+        elif name == "cavia":
+            learner = jax_meta.cavia(SINES.loss_fn, optax.sgd(0.1), is_context=is_head, num_steps=4, **options)
         else:
-            learner = jax_meta.meta_sgd(SINES.loss_fn, step_size=0.1, num_steps=4, **options)
+            learner = getattr(jax_meta, name)(SINES.loss_fn, step_size=0.1, num_steps=4, **options)
         return jax.jit(learner.gradient)(learner.init(SINES.params), TASK, KEY)
 
     assert name in LEARNERS
