@@ -87,6 +87,13 @@ def name_role(name, rawtext, text, lineno, inliner, options=None, content=()):
     return [reference], []
 
 
+def write_demo(app: Sphinx, error: Exception | None) -> None:
+    """The page that try.md shows, one file beside it."""
+    if error is None:
+        sine.write_page(Path(app.outdir) / "sine.html", sine.sine_page())
+
+
 def setup(app: Sphinx) -> None:
-    """Adds the role of single backticks."""
+    """Adds the role of single backticks, and the page of sines."""
     app.add_role("name", name_role)
+    app.connect("build-finished", write_demo)
