@@ -96,7 +96,7 @@ def adapt(
             "blocks", each block of about √num_steps of them; or "updates", with `mixed_mode`, each block but for its
             gradients. Default: "none", the fastest.
         mixed_mode: whether to differentiate the inner gradients in forward mode, with less memory and little or no more
-            time, see `jax_meta.memory.mixed_mode_value_and_grad`. The result is the same where the loss has a true
+            time, see `mixed_mode_value_and_grad` in `memory.py`. The result is the same where the loss has a true
             gradient, and is silently another where a `jax.custom_vjp` within it returns something else, as gradient
             reversal, straight-through rounding or clipping in the backward pass do. It can then not be differentiated
             in forward mode. Default: False.

@@ -1,6 +1,6 @@
 """The post's figures, each drawn as soon as the methods that it shows are finished."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 import jax_meta
 from benchmarks.harness.results import counted
 from benchmarks.sinusoid import geometry
-from benchmarks.sinusoid.methods import LOSS_FN, MODEL, Outcome, methods
+from benchmarks.sinusoid.methods import LOSS_FN, MODEL, TABLE_STEPS, Outcome, methods
 from benchmarks.sinusoid.protocol import PROTOCOLS, Protocol, make_test_tasks
 from jax_meta import Task
 from jax_meta.plots import plot_fit, plot_learning_curve
@@ -102,6 +102,38 @@ def draw_curves(scene: Scene, *, curves: tuple[tuple[str, ...], int, str]) -> Fi
     return figure
 
 
+def draw_three(scene: Scene) -> Figure:
+    """The methods at a glance: the median network and the quartiles, at the steps of the table."""
+    shots = scene.protocol.test_shots[-1]
+    errors = {name: scene.outcomes[name].errors[shots][:, :, list(TABLE_STEPS)].mean(axis=1) for name in AT_A_GLANCE}
+    return draw_networks(errors, shots)
+
+
+def draw_networks(errors: Mapping[str, np.ndarray], shots: int) -> Figure:
+    """`draw_three` of each method's mean errors `[seeds, TABLE_STEPS]`; each curve is named where it ends."""
+    networks = max(len(values) for values in errors.values())
+    title = f"Error on new sines: median of {networks} networks, band: the middle half"
+    figure, axes = blank("", f"steps of SGD on {shots} points", "mean squared error")
+    below = 0.0
+    for name, values in sorted(errors.items(), key=lambda item: float(np.median(item[1][:, -1]))):
+        lower, middle, upper = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
+        (line,) = axes.plot(TABLE_STEPS, middle, "o-", color=AT_A_GLANCE[name], linewidth=2.2, markersize=4.5)
+        axes.fill_between(TABLE_STEPS, lower, upper, color=line.get_color(), alpha=0.18, linewidth=0)
+        below = max(middle[-1], 1.18 * below)  # names do not overlap
+        named = {"color": line.get_color(), "weight": "bold"}
+        axes.text(1.12 * TABLE_STEPS[-1], below, f"{LABELS[name]} {middle[-1]:.2f}", va="center", **named)
+        axes.annotate(f"{middle[1]:.2f}", (1, middle[1]), (7, 2), textcoords="offset points", **named)
+    axes.set_xscale("symlog", linthresh=1, linscale=0.8)
+    axes.set_xticks(TABLE_STEPS, labels=map(str, TABLE_STEPS))
+    axes.set_xlim(-0.12, 1.05 * TABLE_STEPS[-1])
+    axes.set_yscale("log")
+    axes.set_yticks((0.5, 1, 2, 4), labels=("0.5", "1", "2", "4"))
+    axes.minorticks_off()
+    axes.set_title(title, loc="left", fontsize="medium")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def draw_geometry() -> Figure:
     figure, axes = blank("Reptile on y = sin(w x) + b, two tasks of one point each", "w", "b")
     frequencies = np.linspace(-1.6, 3.4, 200)
@@ -119,17 +151,18 @@ def draw_geometry() -> Figure:
 
 
 METHODS = ("maml", "fomaml", "reptile")
+AT_A_GLANCE = {"maml": "tab:blue", "fomaml": "tab:orange", "reptile": "tab:green", "transfer": "dimgray"}  # and colours
 CURVES = {  # methods, steps and title of each figure of learning curves
     "transfer": (("transfer", "random"), 99, "Transfer learning learns nothing that helps"),
     "maml": (("maml", "transfer", "random"), 9, "MAML learns to learn: one step is enough"),
     "fomaml": (("maml", "fomaml"), 9, "First-order MAML against MAML"),
-    "three": (METHODS, 32, "MAML, first-order MAML and Reptile"),
 }
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[[Scene], Figure]]] = {
     "three_tasks": ((), partial(draw_tasks, num_tasks=3)),
     "thousand_tasks": ((), partial(draw_tasks, num_tasks=1_000)),
     "average_task": ((), draw_average),
     "reptile_geometry": ((), lambda scene: draw_geometry()),
+    "three_curves": (tuple(AT_A_GLANCE), draw_three),
     **{f"{name}_fit": ((name,), partial(draw_fit, method=name)) for name in ("transfer", *METHODS)},
     **{f"{name}_fit_one_sided": ((name,), partial(draw_fit, method=name, one_sided=True)) for name in METHODS},
     **{f"{name}_curves": (curves[0], partial(draw_curves, curves=curves)) for name, curves in CURVES.items()},

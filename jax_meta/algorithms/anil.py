@@ -32,7 +32,7 @@ def anil(
         loss_fn: `(params, batch, key) -> (loss, metrics)`, of the whole parameters.
         optimizer: the inner optimizer, as in `jax_meta.maml`; it is given the head, with None in place of the body.
         is_head: whether a parameter adapts, by its path, such as "params/Dense_2/kernel"; or a pattern of such paths,
-            such as "*/Dense_2/*", which a model file can hold.
+            such as `"*/Dense_2/*"`, which a model file can hold.
         num_steps: inner steps, 0 or more.
         batch_size: examples in an inner step. Default: the whole support set.
         remat: what is computed again, for less memory, as in `jax_meta.adapt`: "none", "steps", "blocks" or, with

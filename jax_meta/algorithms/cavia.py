@@ -36,7 +36,7 @@ def cavia(
         loss_fn: `(params, batch, key) -> (loss, metrics)`, of the whole parameters.
         optimizer: the inner optimizer, as in `jax_meta.maml`; it is given the context, with None in place of the rest.
         is_context: whether a parameter is of the context, as in `jax_meta.anil`: a function of its path, or a pattern.
-            Default: "*context", as the layers here name it.
+            Default: `"*context"`, as the layers here name it.
         num_steps: inner steps, 0 or more; the paper takes 1 on sines and 2 on images, of size 1.
         first_order: whether inner gradients are constants for the meta-gradient. Default: False.
         batch_size: examples in an inner step. Default: the whole support set.

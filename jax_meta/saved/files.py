@@ -97,7 +97,7 @@ def save_model(
             "scale_by_adam", "scale_by_rms" and "scale_by_learning_rate" may be, too. Default: none, for learners
             that take none, such as "meta_sgd".
         options: the learner's other keywords, such as `batch_size` or `strength`; a part, such as the `is_head` of
-            "anil", as a pattern of paths, "*/Dense_2/*"; and no `features` or `head`, which the model tells.
+            "anil", as a pattern of paths, `"*/Dense_2/*"`; and no `features` or `head`, which the model tells.
 
     Raises:
         ValueError: for settings or parameters that a file cannot hold, or that do not fit together.

@@ -1,0 +1,132 @@
+"""Every number that a page quotes, as text: from benchmarks/results, and from published.json for those of others.
+
+A page names them as in {{ post.maml[1] }}; whole results are there, too, as in {{ sinusoid.seeds }}.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+STEPS = (0, 1, 5, 10, 32)
+
+
+def substitutions() -> dict[str, Any]:
+    """All names that pages may use."""
+    results = {path.parent.name: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*/results.json")}
+    published = json.loads((Path(__file__).parent / "published.json").read_text("utf-8"))
+    return {
+        **results,
+        "post": sines(results["sinusoid"], "10"),
+        "paper": sines(results["sinusoid_maml"], "5"),
+        "difference": differences(results["sinusoid"]),
+        "accuracy": {name: accuracies(results[f"omniglot_{name}"]) for name in ("maml", "reptile")},
+        "peer": peers(results["peers"]),
+        "peak": peaks(results["memory"]),
+        "made": {name: made(result) for name, result in results.items()},
+        "noted": published["noted"],
+        "reproduced": reproduced_table(results, published["figures"]),
+    }
+
+
+def made(result: dict[str, Any]) -> str:
+    """On what a result was made, for the line under its table."""
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    processor = f", {result['processor']}" if result.get("processor") else ""
+    return f"Made on: {result['device']}{processor}; Python {result['python']}; {versions}."
+
+
+def plus_minus(mean: float, half_width: float, digits: int = 2) -> str:
+    """A mean and its interval."""
+    return f"{mean:.{digits}f} ± {half_width:.{digits}f}"
+
+
+def sines(result: dict[str, Any], shots: str) -> dict[str, Any]:
+    """By method: the error after so many steps with its interval over tasks, and without (`mean`); spread of seeds."""
+    told = {}
+    for name, method in result["methods"].items():
+        errors = method["errors_by_shots"][shots]
+        mean, half_width = errors["mean"], errors["half_width_over_tasks"]
+        told[name.replace("-", "_")] = {
+            **{step: plus_minus(mean[step], half_width[step]) for step in STEPS},
+            "mean": {step: f"{mean[step]:.2f}" for step in STEPS},
+            "spread": {step: f"{errors['standard_deviation_over_seeds'][step]:.2f}" for step in STEPS},
+            "least": {step: f"{min(errors['seed_means_after'][str(step)]):.2f}" for step in STEPS},
+            "most": {step: f"{max(errors['seed_means_after'][str(step)]):.2f}" for step in STEPS},
+        }
+    return told
+
+
+def differences(result: dict[str, Any]) -> dict[str, dict[int, str]]:
+    """By `first_minus_second`: the difference of their errors after so many steps, with its interval over seeds."""
+    told = {}
+    for row in result["differences"]:
+        columns = zip(row["after_steps"], row["mean"], row["half_width_over_seeds"], strict=True)
+        name = f"{row['first']}_minus_{row['second']}".replace("-", "_")
+        told[name] = {step: f"{mean:+.2f} ± {half_width:.2f}" for step, mean, half_width in columns}
+    return told
+
+
+def accuracies(result: dict[str, Any]) -> dict[str, dict[int, str]]:
+    """By measure, transductive or inductive: percent after so many inner steps, with the interval over tasks."""
+    return {
+        measure: dict(
+            enumerate(plus_minus(100 * m, 100 * h, 1) for m, h in zip(told["mean"], told["half_width"], strict=True))
+        )
+        for measure, told in result["test_accuracy_after_inner_steps"].items()
+    }
+
+
+def peers(result: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """By workload, `sine_1x1`: how many times as fast the library is as the best of a group of peers."""
+    return {
+        name.replace("-", "_"): {
+            group.replace(" ", "_").replace(".", "_"): f"{told['ratio']:.3g}"
+            for group, told in workload["ratios_of_jax_meta"].items()
+        }
+        for name, workload in result["workloads"].items()
+    }
+
+
+def peaks(result: dict[str, Any]) -> dict[str, dict[int, str]]:
+    """By variant: peak resident MiB after so many inner steps, the program found in the compilation cache."""
+    told: dict[str, dict[int, str]] = {}
+    for steps, variants in result["by_inner_steps"].items():
+        for name, variant in variants.items():
+            peak = variant.get("peak_compiled_before_mib") or variant.get("peak_mib")
+            told.setdefault(name.replace("-", "_"), {})[int(steps)] = f"{peak:,.0f}"
+    return told
+
+
+def here(results: dict[str, Any], figure: dict[str, Any]) -> str:
+    """What a figure of others is here; 'not run' where it is not."""
+    if "result" not in figure:
+        return "not run"
+    result, step = results[figure["result"]], figure["step"]
+    if "measure" in figure:
+        told = result["test_accuracy_after_inner_steps"][figure["measure"]]
+        return f"{plus_minus(100 * told['mean'][step], 100 * told['half_width'][step], 1)} %"
+    errors = result["methods"][figure["method"]]["errors_by_shots"][figure["shots"]]
+    return plus_minus(errors["mean"][step], errors["half_width_over_tasks"][step])
+
+
+def reproduced_rows(results: dict[str, Any], figures: list[dict[str, Any]]) -> list[str]:
+    """Rows of published figures against ours: what, published, here."""
+    return [f"| {row['what']} | {row['published']} | {here(results, row)} |" for row in figures]
+
+
+def readme_rows() -> list[str]:
+    """Those rows that the README shows."""
+    results = {path.parent.name: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*/results.json")}
+    figures = json.loads((Path(__file__).parent / "published.json").read_text("utf-8"))["figures"]
+    return reproduced_rows(results, [figure for figure in figures if figure.get("readme")])
+
+
+def reproduced_table(results: dict[str, Any], figures: list[dict[str, Any]]) -> str:
+    """The table of all figures, with where they were published, the remark and the command."""
+    lines = ["| what | published | here | by | remark | command |", "| --- | ---: | ---: | --- | --- | --- |"]
+    for row, start in zip(figures, reproduced_rows(results, figures), strict=True):
+        command = results[row["result"]]["command"] if "result" in row else row["command"]
+        lines.append(f"{start} {row['source']} | {row.get('remark', '')} | `{command}` |")
+    return "\n".join(lines)
