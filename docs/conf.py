@@ -1,4 +1,4 @@
-"""How the site is built: `python -m sphinx -W --keep-going -n -q -b html docs site`."""
+"""How the site is built: `python -m sphinx -W --keep-going -n -q -j auto -b html docs site`."""
 
 import os
 import sys
@@ -11,7 +11,8 @@ from sphinx.application import Sphinx
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "demo")]
 
-import quoted
+import quoted  # noqa: E402
+import sine  # noqa: E402
 
 # Executed pages compile many small programs and run each once: the compiler does it in the way that is quick for these.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
