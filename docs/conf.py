@@ -1,4 +1,4 @@
-"""How the site is built: `python -m sphinx -W --keep-going -n -q -b html docs site`."""
+"""How the site is built: `python -m sphinx -W --keep-going -n -q -j auto -b html docs site`."""
 
 import os
 import sys

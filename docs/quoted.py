@@ -48,8 +48,8 @@ def sines(result: dict[str, Any], shots: str) -> dict[str, Any]:
     for name, method in result["methods"].items():
         errors = method["errors_by_shots"][shots]
         mean, half_width = errors["mean"], errors["half_width_over_tasks"]
-        steps: dict[Any, Any] = {step: plus_minus(mean[step], half_width[step]) for step in STEPS}
-        told[name.replace("-", "_")] = steps | {
+        intervals: dict[Any, Any] = {step: plus_minus(mean[step], half_width[step]) for step in STEPS}
+        told[name.replace("-", "_")] = intervals | {
             "mean": {step: f"{mean[step]:.2f}" for step in STEPS},
             "spread": {step: f"{errors['standard_deviation_over_seeds'][step]:.2f}" for step in STEPS},
             "least": {step: f"{min(errors['seed_means_after'][str(step)]):.2f}" for step in STEPS},
