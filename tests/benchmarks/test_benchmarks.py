@@ -175,7 +175,10 @@ def test_what_can_be_written_and_drawn_is_so_after_each_method(tmp_path, monkeyp
     assert "protocol: name post, " in shown
     assert "steps 2,000" in shown
     assert f"{tmp_path} holds benchmark.log, results.json, table.md, 6 svg files." in shown
-    assert "Not drawn, since --methods leaves out what they show: transfer_fit, fomaml_fit" in shown.splitlines()[-1]
+    assert (
+        "Not drawn, since --methods leaves out what they show: three_curves, transfer_fit, fomaml_fit"
+        in shown.splitlines()[-1]
+    )
 
 
 @pytest.fixture(scope="module")
