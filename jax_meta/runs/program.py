@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 Seen = dict[int, tuple[Any, str]]
 """What was digested already, by its place in memory, where it is held for as long: each jaxpr and array once."""
@@ -82,12 +82,23 @@ def text_of_jaxpr(jaxpr: Jaxpr, seen: Seen) -> str:
         return " ".join(map(atom, variables))
 
     lines = [f"{atoms(jaxpr.constvars)} | {atoms(jaxpr.invars)}"]
-    for equation in jaxpr.eqns:
+    for equation in live_equations(jaxpr):
         options = {key: item for key, item in equation.params.items() if key not in IGNORED}
         lines.append(
             f"{atoms(equation.outvars)} = {equation.primitive.name}{text_of(options, seen)} {atoms(equation.invars)}"
         )
     return "\n".join([*lines, atoms(jaxpr.outvars)])
+
+
+def live_equations(jaxpr: Jaxpr) -> list[JaxprEqn]:
+    """Those on which the outputs depend, or that have an effect: JAX leaves others, or not, by what it has cached."""
+    live = {variable for variable in jaxpr.outvars if isinstance(variable, Var)}
+    kept = []
+    for equation in reversed(jaxpr.eqns):
+        if equation.effects or not live.isdisjoint(equation.outvars):
+            live.update(variable for variable in equation.invars if isinstance(variable, Var))
+            kept.append(equation)
+    return kept[::-1]
 
 
 def kind(variable: Any) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 import jax_meta
 from jax_meta.runs import identity
+from jax_meta.runs.program import program_digest
 from jax_meta.tasks import sinusoid
 from tests.learners import sines
 from tests.runs.training import LEARNER, OUTER, PROBLEM, bits, first_state, stop_at, train
@@ -225,6 +226,20 @@ def test_another_validation_is_told_and_does_not_stop_a_run(tmp_path, capsys):
         assert ("validated in another way than before: validate.power is 2 there and 4 here" in told) == (steps == 6)
     assert train(tmp_path, num_meta_steps=8, validate=None)[0].step == 8
     assert "validated" not in capsys.readouterr().out
+
+
+def test_what_is_computed_for_nothing_does_not_tell_programs_apart():
+    """JAX leaves such operations in a program, or not, by what it has traced before."""
+
+    def digest(factor, *, more):
+        def function(x):
+            if more:
+                jnp.zeros((2, 2)) + x
+            return factor * x
+
+        return program_digest(jax.make_jaxpr(function)(1.0), {})
+
+    assert digest(2.0, more=True) == digest(2.0, more=False) != digest(3.0, more=False)
 
 
 def test_a_digest_depends_on_nothing_in_memory():
