@@ -114,20 +114,24 @@ def draw_networks(errors: Mapping[str, np.ndarray], shots: int) -> Figure:
     networks = max(len(values) for values in errors.values())
     title = f"Error on new sines: median of {networks} networks, band: the middle half"
     figure, axes = blank("", f"steps of SGD on {shots} points", "mean squared error")
-    below = 0.0
-    for name, values in sorted(errors.items(), key=lambda item: float(np.median(item[1][:, -1]))):
-        lower, middle, upper = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
-        (line,) = axes.plot(TABLE_STEPS, middle, "o-", color=AT_A_GLANCE[name], linewidth=2.2, markersize=4.5)
-        axes.fill_between(TABLE_STEPS, lower, upper, color=line.get_color(), alpha=0.18, linewidth=0)
-        below = max(middle[-1], 1.18 * below)  # names do not overlap
-        named = {"color": line.get_color(), "weight": "bold"}
-        axes.text(1.12 * TABLE_STEPS[-1], below, f"{LABELS[name]} {middle[-1]:.2f}", va="center", **named)
-        axes.annotate(f"{middle[1]:.2f}", (1, middle[1]), (7, 2), textcoords="offset points", **named)
+    quartiles = {name: np.quantile(values, (0.25, 0.5, 0.75), axis=0) for name, values in errors.items()}
+    for name, (lower, middle, upper) in quartiles.items():
+        axes.plot(TABLE_STEPS, middle, "o-", color=AT_A_GLANCE[name], linewidth=2.2, markersize=4.5)
+        axes.fill_between(TABLE_STEPS, lower, upper, color=AT_A_GLANCE[name], alpha=0.18, linewidth=0)
+    medians = np.stack([middle for _, middle, _ in quartiles.values()])
+    gap = (medians.max() / medians.min()) ** 0.06  # that texts do not overlap
+    for index, right, side in ((-1, 1.12 * TABLE_STEPS[-1], "center"), (1, 1.08, "bottom")):
+        place = 0.0
+        for name, (_, middle, _) in sorted(quartiles.items(), key=lambda item: item[1][1, index]):
+            place = max(middle[index], gap * place)
+            told = f"{LABELS[name]} {middle[-1]:.2f}" if index == -1 else f"{middle[1]:.2f}"
+            axes.text(right, place, told, va=side, color=AT_A_GLANCE[name], weight="bold")
     axes.set_xscale("symlog", linthresh=1, linscale=0.8)
     axes.set_xticks(TABLE_STEPS, labels=map(str, TABLE_STEPS))
     axes.set_xlim(-0.12, 1.05 * TABLE_STEPS[-1])
     axes.set_yscale("log")
-    axes.set_yticks((0.5, 1, 2, 4), labels=("0.5", "1", "2", "4"))
+    ticks = [tick for tick in (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 4) if tick > 0.8 * medians.min()]
+    axes.set_yticks(ticks, labels=map(str, ticks))
     axes.minorticks_off()
     axes.set_title(title, loc="left", fontsize="medium")
     axes.spines[["top", "right"]].set_visible(False)
