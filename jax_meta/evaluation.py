@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 from jax_meta.arguments import check_key, check_learner
 from jax_meta.base import LossFn, MetaLearner, Metrics, Params, Task
 from jax_meta.checks import check_count, check_num_steps, check_tasks
-from jax_meta.label_checks import check_labels, check_labels_of_curve, has_labels, may_be_out_of_range
+from jax_meta.label_checks import check_labels, check_labels_of_curve, labels_before
 from jax_meta.loss_checks import checked_loss
 from jax_meta.losses import Apply, judge
 from jax_meta.mean import widen
@@ -135,17 +135,13 @@ def measure_steps(
         check_count(task_batch_size, "task_batch_size", least=1)
     check_key(key)
     check_tasks(tasks)
-
-    def before(_, outputs):
-        if may_be_out_of_range(outputs, tasks.support, tasks.query):
-            curve = partial(curve_of_task, learner, measure, meta_params, num_steps=min(num_steps, 1))
-            check_labels_of_curve(curve, tasks, key)
-
+    one_step = partial(curve_of_task, learner, measure, meta_params, num_steps=min(num_steps, 1))
+    check = partial(check_labels_of_curve, one_step, tasks, key)
     return call(
         curves_of_tasks,
         (learner, measure),
         (meta_params, tasks, key),
-        before=before if has_labels(tasks.support) or has_labels(tasks.query) else None,
+        before=labels_before(check, tasks.support, tasks.query),
         num_steps=num_steps,
         task_batch_size=task_batch_size,
     )

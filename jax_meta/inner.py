@@ -11,7 +11,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax_meta.arguments import check_key, check_optimizer, check_params
 from jax_meta.base import Batch, LossFn, Params
 from jax_meta.checks import check_batch, check_batch_size, check_num_steps
-from jax_meta.label_checks import has_labels, may_be_out_of_range
+from jax_meta.label_checks import labels_before
 from jax_meta.loss_checks import check_labels_at_hand, checked_loss
 from jax_meta.memory import INNER_GRADIENT, Remat, loop, mixed_mode_value_and_grad, value_and_grad
 from jax_meta.programs.compiled import call
@@ -122,15 +122,14 @@ def adapt(
     check_key(key)
     check_num_steps(num_steps)
 
-    def before(_, outputs):
-        if num_steps and may_be_out_of_range(outputs, batch):
-            check_labels_at_hand(checked_loss(loss_fn), params, batch, key)
+    def check():
+        check_labels_at_hand(checked_loss(loss_fn), params, batch, key)
 
     adapted, observations = call(
         adapt_from_start,
         (loss_fn, optimizer, order, observe),
         (params, batch, key),
-        before=before if has_labels(batch) else None,
+        before=labels_before(check, batch) if num_steps else None,
         num_steps=num_steps,
         batch_size=batch_size,
         remat=remat,

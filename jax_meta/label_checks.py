@@ -189,18 +189,24 @@ def check_labels_of_tasks(
                     gradient_of.eval_shape(learner, meta_params, task, key, known=known)
 
 
-def labels_before(
-    learner: MetaLearner, meta_params: Params, tasks: Task, key: jax.Array, *, lead: int = 1
-) -> Before | None:
-    """`check_labels_of_tasks` before a program runs, where labels at hand may be out of range; None without any."""
-    if not (has_labels(tasks.support) or has_labels(tasks.query)):
+def labels_before(check: Callable[[], None], *batches: Batch) -> Before | None:
+    """`check` before a program runs, where labels at hand may be out of range; None for batches without any."""
+    if not any(map(has_labels, batches)):
         return None
 
     def before(_, outputs):
-        if may_be_out_of_range(outputs, tasks.support, tasks.query):
-            check_labels_of_tasks(learner, meta_params, tasks, key, lead=lead)
+        if may_be_out_of_range(outputs, *batches):
+            check()
 
     return before
+
+
+def labels_of_tasks_before(
+    learner: MetaLearner, meta_params: Params, tasks: Task, key: jax.Array, *, lead: int = 1
+) -> Before | None:
+    """`check_labels_of_tasks` before a program runs, as in `labels_before`."""
+    check = partial(check_labels_of_tasks, learner, meta_params, tasks, key, lead=lead)
+    return labels_before(check, tasks.support, tasks.query)
 
 
 def check_labels_of_curve(learning_curve: Callable[[Task, jax.Array], Any], tasks: Task, key: jax.Array) -> None:

@@ -16,7 +16,7 @@ from jax_meta.checks import check_count, check_tasks
 from jax_meta.devices import mean_over_devices
 from jax_meta.host.blocks import next_host_tasks
 from jax_meta.host.sources import HostTasks
-from jax_meta.label_checks import labels_before
+from jax_meta.label_checks import labels_of_tasks_before
 from jax_meta.mean import Mean, mean_gradient, mean_loss, narrow
 from jax_meta.programs.compiled import call
 
@@ -66,7 +66,7 @@ def meta_gradient(
     check_learner(learner)
     check_tasks(tasks)
     check_key(key)
-    before = labels_before(learner, meta_params, tasks, key)
+    before = labels_of_tasks_before(learner, meta_params, tasks, key)
     options: dict[str, Any] = {"before": before, "task_batch_size": task_batch_size, "mesh": mesh}
     mean = call(mean_of_tasks, (learner,), (meta_params, tasks, key), **options)
     return mean.gradient, mean.metrics
@@ -173,7 +173,7 @@ def train_step(
     """
     check_training(learner, optimizer, state)
     check_tasks(tasks)
-    before = labels_before(learner, state.params, tasks, state.key)
+    before = labels_of_tasks_before(learner, state.params, tasks, state.key)
     options: dict[str, Any] = {"before": before, "task_batch_size": task_batch_size, "mesh": mesh}
     return call(meta_step, (learner, optimizer), (state, tasks), **options)
 

@@ -14,8 +14,8 @@ from jax_meta.checks import check_count, check_finite, check_num_steps, check_ta
 from jax_meta.devices import replicate, spread
 from jax_meta.host.blocks import fit_blocks
 from jax_meta.host.sources import HostTasks, as_argument
-from jax_meta.label_checks import labels_before
-from jax_meta.meta_step import check_training, next_tasks, train_step
+from jax_meta.label_checks import labels_of_tasks_before
+from jax_meta.meta_step import check_training, meta_step, next_tasks
 from jax_meta.programs.compiled import call
 from jax_meta.sampling import in_blocks, steps_ahead, without_jit
 
@@ -108,7 +108,7 @@ def fit_unchecked(
     if isinstance(sample_tasks, HostTasks):
 
         def take(tasks, taken, state):
-            check = labels_before(learner, state.params, tasks, state.key, lead=2)
+            check = labels_of_tasks_before(learner, state.params, tasks, state.key, lead=2)
             data, options = (spread(tasks, mesh), state, taken), {"task_batch_size": task_batch_size, "mesh": mesh}
 
             def before(shapes, outputs):
@@ -167,7 +167,7 @@ def fit_tasks(
     """
     check_training(learner, optimizer, state)
     check_tasks(tasks, "num_meta_steps", "num_tasks", "examples")
-    before = labels_before(learner, state.params, tasks, state.key, lead=2)
+    before = labels_of_tasks_before(learner, state.params, tasks, state.key, lead=2)
     num_meta_steps = jax.tree.leaves(tasks)[0].shape[0]
     tasks, state = spread(tasks, mesh), replicate(state, mesh)
     options: dict[str, Any] = {"before": before, "task_batch_size": task_batch_size, "mesh": mesh}
@@ -192,7 +192,7 @@ def steps_on_tasks(
     mesh: Mesh | None,
 ) -> tuple[TrainState, Metrics]:
     """`fit_tasks`, but for entries that are not to be `taken`, bool `[num_meta_steps]`."""
-    step: Callable = partial(train_step, learner, optimizer, task_batch_size=task_batch_size, mesh=mesh)
+    step: Callable = partial(meta_step, learner, optimizer, task_batch_size=task_batch_size, mesh=mesh)
     if taken is None:
         return jax.lax.scan(step, state, tasks)
 

@@ -18,10 +18,11 @@ from jax_meta.programs.multipliers import of_small_size, shape_of
 from jax_meta.programs.parts import container
 
 FIRST_ORDER = "choose a learner that does not differentiate the inner loop: jax_meta.fomaml or jax_meta.reptile"
-ARITHMETIC = {"abs", "add", "add_any", "clamp", "cos", "dot_general", "exp", "max", "min", "mul", "neg"}
-SELECTION = {"and", "eq", "ge", "gt", "iota", "le", "lt", "ne", "not", "or", "reduce_sum", "select_n", "sign", "sin"}
+ARITHMETIC = {"abs", "add", "add_any", "dot_general", "max", "min", "mul", "neg", "reduce_sum", "square", "sub"}
+FUNCTIONS = {"clamp", "cos", "exp", "sin", "tanh"}
+SELECTION = {"and", "eq", "ge", "gt", "iota", "le", "lt", "ne", "not", "or", "select_n", "sign"}
 SHAPES = {"broadcast_in_dim", "concatenate", "convert_element_type", "copy", "reshape", "slice", "squeeze", "transpose"}
-SMOOTH = ARITHMETIC | SELECTION | SHAPES | {"square", "sub", "tanh"}
+SMOOTH = ARITHMETIC | FUNCTIONS | SELECTION | SHAPES
 """Operations whose derivative is finite wherever their result is."""
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jax_meta.arguments import check_key, check_params
 from jax_meta.base import Batch, LossFn, LossGradient, MetaLearner, Params
-from jax_meta.checks import check_batch, check_num_steps, describe
+from jax_meta.checks import check_batch, check_count, check_num_steps, describe
 from jax_meta.label_checks import check_every_class, check_label_range
 from jax_meta.loss_checks import checked_loss
 from jax_meta.losses import Apply
@@ -100,17 +100,22 @@ def indicators(labels: Any, ways: int, dtype: Any) -> jax.Array:
     return jnp.where(in_range[:, None], jax.nn.one_hot(labels, ways, dtype=dtype), jnp.nan)
 
 
-def prototype_head(features: Apply, params: Params, support: Batch, ways: int, learner: str) -> tuple[Any, Any]:
-    """Kernel `[features, ways]` and bias `[ways]` of the classifier by the nearest prototype.
+def by_prototypes(features: Apply, head: str, ways: int, learner: str) -> Callable[[Params, Batch], Params]:
+    """`(body, support) -> params`, with the head of the classifier by the nearest prototype.
 
     `-‖z - C_k‖² = 2 C_kᵀz - C_kᵀC_k - ‖z‖²`, of which the last is the same for all classes (Snell, Swersky, Zemel,
     arXiv:1703.05175, equations 7 and 8). A class without examples is refused where the labels are at hand, and has NaN
     for a prototype where they are traced.
     """
-    inputs, labels = support
-    check_classes(labels, ways, learner)
-    check_every_class(labels, ways)
-    found = features_of(features, params, inputs)
-    members = indicators(labels, ways, found.dtype)
-    centers = members.T @ found / members.sum(axis=0)[:, None]  # C
-    return 2 * centers.T, -(centers**2).sum(axis=1)
+    check_count(ways, "ways", least=1)
+
+    def solve(body, support):
+        inputs, labels = support
+        check_classes(labels, ways, learner)
+        check_every_class(labels, ways)
+        found = features_of(features, body, inputs)
+        members = indicators(labels, ways, found.dtype)
+        centers = members.T @ found / members.sum(axis=0)[:, None]  # C
+        return with_head(body, head, 2 * centers.T, -(centers**2).sum(axis=1))
+
+    return solve

@@ -9,10 +9,9 @@ from functools import partial
 
 import optax
 
-from jax_meta.algorithms.heads import prototype_head, with_head, without_head
+from jax_meta.algorithms.heads import by_prototypes, without_head
 from jax_meta.algorithms.parts import learner_of_part
 from jax_meta.base import LossFn, MetaLearner
-from jax_meta.checks import check_count
 from jax_meta.losses import Apply
 from jax_meta.memory import Remat
 
@@ -69,16 +68,11 @@ def proto_maml(
         >>> before, after = (learner.adapt(body, support, jax.random.key(0), num_steps=steps) for steps in (0, 5))
         >>> assert loss_fn(after, support, None)[0] < loss_fn(before, support, None)[0]
     """
-    check_count(ways, "ways", least=1)
-
-    def start(body, support):
-        return with_head(body, head, *prototype_head(features, body, support, ways, "proto_maml"))
-
     return learner_of_part(
         loss_fn,
         optimizer,
         lambda params: params,  # all of it adapts
-        start=start,
+        start=by_prototypes(features, head, ways, "proto_maml"),
         init=partial(without_head, head=head),
         num_steps=num_steps,
         first_order=first_order,

@@ -5,9 +5,8 @@ Jake Snell, Kevin Swersky, Richard S. Zemel: Prototypical Networks for Few-shot 
 
 from functools import partial
 
-from jax_meta.algorithms.heads import learner_of_head, prototype_head, with_head, without_head
+from jax_meta.algorithms.heads import by_prototypes, learner_of_head, without_head
 from jax_meta.base import LossFn, MetaLearner
-from jax_meta.checks import check_count
 from jax_meta.losses import Apply
 
 
@@ -44,9 +43,5 @@ def protonet(loss_fn: LossFn, *, features: Apply, head: str, ways: int) -> MetaL
         >>> adapted = learner.adapt(body, (jnp.eye(3), jnp.arange(3)), jax.random.key(0))
         >>> assert (model.apply(adapted, jnp.eye(3)).argmax(axis=1) == jnp.arange(3)).all()
     """
-    check_count(ways, "ways", least=1)
-
-    def solve(body, support):
-        return with_head(body, head, *prototype_head(features, body, support, ways, "protonet"))
-
+    solve = by_prototypes(features, head, ways, "protonet")
     return learner_of_head(loss_fn, solve, init=partial(without_head, head=head))

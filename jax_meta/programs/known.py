@@ -20,7 +20,8 @@ class Parts(NamedTuple):
         key: equal for equal things; the values of arguments are not in it.
         arguments: the arrays in it, and the numbers of optimizers that only multiply.
         make: puts the thing together, from as many values.
-        settled: whether it will be taken apart in the same way as long as it lives.
+        settled: whether it will be taken apart in the same way as long as it lives, so that its parts may be kept; not
+            those of what holds an array, which would be kept, too.
     """
 
     key: Hashable

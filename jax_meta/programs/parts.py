@@ -45,7 +45,7 @@ def take_apart(thing: Any, within: tuple[int, ...] = (), *, numbers: bool = Fals
         MayChange: for what may change while its identity does not.
     """
     if isinstance(thing, jax.Array) or (numbers and type(thing) is float):
-        return Parts(("argument",), (thing,), lambda values: values[0])
+        return Parts(("argument",), (thing,), lambda values: values[0], not isinstance(thing, jax.Array))
     if isinstance(thing, PLAIN):
         return Parts(constant(thing), (), lambda values: thing)
     if isinstance(thing, optax.GradientTransformation) and not numbers:

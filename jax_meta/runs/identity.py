@@ -12,7 +12,7 @@ import optax
 
 from jax_meta.base import MetaLearner, Metrics, Sampler, TrainState
 from jax_meta.host.sources import HostTasks
-from jax_meta.outer import next_tasks, train_step
+from jax_meta.meta_step import next_tasks, train_step
 from jax_meta.runs.described import described
 from jax_meta.runs.processor import processor
 from jax_meta.runs.program import Seen, array_digest, constants_of, program_digest, shorten
