@@ -74,10 +74,15 @@ def our_loss(workload: Workload) -> jax_meta.LossFn:
 
 
 def our_learner(workload: Workload, **options: Any) -> jax_meta.MetaLearner:
-    """`jax_meta.maml`, or `jax_meta.fomaml` for first order, of a workload's loss and inner optimizer."""
+    """`jax_meta.maml`, or `jax_meta.fomaml` for first order, or a relative, of a workload's loss and optimizer."""
+    loss_fn, inner = our_loss(workload), optax.sgd(workload.learning_rate)
+    features, head = jax_meta.models.split_head(model(workload))
+    if workload.learner == "protonet":
+        return jax_meta.protonet(loss_fn, features=features, head=head, ways=workload.ways)
+    if workload.learner == "anil":
+        return jax_meta.anil(loss_fn, inner, is_head=f"{head}/*", num_steps=workload.inner_steps, **options)
     algorithm = jax_meta.maml if workload.second_order else jax_meta.fomaml
-    inner = optax.sgd(workload.learning_rate)
-    return algorithm(our_loss(workload), inner, num_steps=workload.inner_steps, **options)
+    return algorithm(loss_fn, inner, num_steps=workload.inner_steps, **options)
 
 
 def tasks_at_once(workload: Workload, device: str) -> int | None:

@@ -21,10 +21,14 @@ def mlp(weights: Tensors, inputs: torch.Tensor) -> torch.Tensor:
 
 def conv4(weights: Tensors, images: torch.Tensor) -> torch.Tensor:
     """`jax_meta.models.Conv4`, from the kernel and bias of each block and the weight and bias of the linear layer."""
-    for kernel, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
+    return functional.linear(conv4_features(weights[:-2], images), *weights[-2:])
+
+
+def conv4_features(weights: Tensors, images: torch.Tensor) -> torch.Tensor:
+    for kernel, bias in zip(weights[::2], weights[1::2], strict=True):
         images = functional.conv2d(images, kernel, padding=1)
         images = functional.max_pool2d(functional.relu(batch_norm(images, bias)), 2)
-    return functional.linear(images.permute(0, 2, 3, 1).flatten(1), *weights[-2:])
+    return images.permute(0, 2, 3, 1).flatten(1)
 
 
 def batch_norm(images: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

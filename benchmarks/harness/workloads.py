@@ -18,7 +18,7 @@ IMAGES_OF_A_CLASS, CLASSES = 20, 200
 
 
 class Workload(NamedTuple):
-    """Meta-steps of one kind: MAML with SGD in the inner loop and Adam in the outer; or adaptations. In float32."""
+    """Meta-steps of one kind, with SGD in the inner loop and Adam in the outer; or adaptations. In float32."""
 
     name: str  # for the command line and the tables
     model: Literal["mlp", "conv4"]  # on sines, or on images
@@ -32,6 +32,7 @@ class Workload(NamedTuple):
     width: int  # units of both hidden layers, or filters of each block
     size: int  # height and width of an image
     adapts: bool = False  # whether one new task is adapted to, and nothing is meta-trained
+    learner: Literal["maml", "anil", "protonet"] = "maml"  # which is trained; prototypical networks take no inner step
 
 
 def sine(num_tasks: int, inner_steps: int, *, second_order: bool = True, width: int = 40) -> Workload:
@@ -53,6 +54,13 @@ def adapt(workload: Workload) -> Workload:
     return workload._replace(name=f"adapt-{workload.model}-{workload.inner_steps}", adapts=True)
 
 
+def relative(workload: Workload, learner: Literal["anil", "protonet"]) -> Workload:
+    """The same by a relative of MAML."""
+    steps = workload.inner_steps if learner == "anil" else 0
+    return workload._replace(name=f"{workload.name}-{learner}", learner=learner, inner_steps=steps)
+
+
+RELATIVES = (relative(conv4(4, 1), "anil"), relative(conv4(4, 5), "anil"), relative(conv4(4, 0), "protonet"))
 ADAPTATIONS = (adapt(sine(1, 1)), adapt(sine(1, 10)), adapt(conv4(1, 5)))
 WORKLOADS = {
     workload.name: workload
@@ -61,7 +69,7 @@ WORKLOADS = {
         *(sine(*numbers, second_order=second_order) for numbers in ((1, 1), (25, 1), (25, 5))),
         *(conv4(4, inner_steps, second_order=second_order) for inner_steps in (1, 5)),
     )
-} | {workload.name: workload for workload in ADAPTATIONS}
+} | {workload.name: workload for workload in (*RELATIVES, *ADAPTATIONS)}
 
 
 def task_source(workload: Workload) -> Callable[[np.random.Generator], Tasks]:

@@ -145,17 +145,9 @@ def make_parallel_metalearn(workload: Workload, weights: Weights, device: str) -
     """`metalearn.algorithms.MAML` with its default backend, `vmap`, over all tasks at once."""
     from metalearn.algorithms import MAML
     from metalearn.inner_optimizers import InnerSGD
-    from metalearn.loss.base import BaseLoss
-
-    measure = criterion(workload)
-
-    class Loss(BaseLoss):
-        def forward(self, out_dict, targets, model_states=None, **options):
-            loss = measure(out_dict["logits"], targets["labels"])
-            return loss, loss.detach()  # twice, since a metric is expected
 
     def start() -> Step:
-        module = AdaptedWhole(network(workload, weights, device))
+        module = Adapted(network(workload, weights, device), only_head=workload.learner == "anil")
         inner = InnerSGD(
             module.get_fast_weights(),
             first_order=not workload.second_order,
@@ -167,31 +159,50 @@ def make_parallel_metalearn(workload: Workload, weights: Weights, device: str) -
             model=module,
             optimizer=adam(module.parameters()),
             inner_optimizer=inner,
-            support_loss_fn=Loss(),
+            support_loss_fn=parallel_loss(workload),
             inner_steps=workload.inner_steps,
             chunk_size=workload.num_tasks,
             device=torch.device(device),
         )
-
-        def step(tasks: Tasks) -> torch.Tensor:
-            (inputs, targets), (query_inputs, query_targets) = tasks
-            batch = (inputs, {"labels": targets}, query_inputs, {"labels": query_targets})
-            return algorithm.step(iter([batch]), training=True)[0]
-
-        return step
+        return parallel_step(algorithm)
 
     return torch_peer(workload, device, start)
 
 
-class AdaptedWhole(nn.Module):
-    """What parallel-metalearn expects of a model, for a network whose weights are all adapted."""
+def parallel_loss(workload: Workload) -> Any:
+    """The loss as parallel-metalearn takes it."""
+    from metalearn.loss.base import BaseLoss
 
-    def __init__(self, module: nn.Module) -> None:
+    measure = criterion(workload)
+
+    class Loss(BaseLoss):
+        def forward(self, out_dict, targets, model_states=None, **options):
+            loss = measure(out_dict["logits"], targets["labels"])
+            return loss, loss.detach()  # twice, since a metric is expected
+
+    return Loss()
+
+
+def parallel_step(algorithm: Any) -> Step:
+    """A meta-step of any of parallel-metalearn's algorithms."""
+
+    def step(tasks: Tasks) -> torch.Tensor:
+        (inputs, targets), (query_inputs, query_targets) = tasks
+        batch = (inputs, {"labels": targets}, query_inputs, {"labels": query_targets})
+        return algorithm.step(iter([batch]), training=True)[0]
+
+    return step
+
+
+class Adapted(nn.Module):
+    """What parallel-metalearn expects of a model, for a network whose weights are all adapted, or those of its head."""
+
+    def __init__(self, module: nn.Module, *, only_head: bool) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.first = module, -2 if only_head else 0
 
     def forward(self, inputs: torch.Tensor, **options: Any) -> dict:
         return {"logits": self.module(inputs), "buffers": {}}
 
     def get_fast_weights(self) -> dict[str, torch.Tensor]:
-        return dict(self.named_parameters())
+        return dict(list(self.named_parameters())[self.first :])

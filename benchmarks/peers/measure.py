@@ -15,7 +15,7 @@ from benchmarks.harness.processes import Machine, Worker, WorkerError, ask, rece
 from benchmarks.harness.results import rounded
 from benchmarks.harness.rounds import Record, Turns, measure_each, median_ratio
 from benchmarks.harness.workloads import Weights, Workload, save_problem, task_source
-from benchmarks.peers.peer import Entry
+from benchmarks.peers.peer import Entry, maker
 
 TOLERANCES = {"mlp": (1e-4, 1e-4), "conv4": (1e-4, 1e-2)}
 """The largest relative differences of the first and of the second meta-step's losses, by model.
@@ -30,7 +30,7 @@ elsewhere. In float64, in the tests, all agree to 1e-9. Without the second deriv
 def measure(workload: Workload, weights: Weights, peers: dict[str, Entry], machine: Machine, turns: Turns) -> dict:
     """What came of each peer: its `status`, and its numbers if that is "measured"; a failure ends that peer alone."""
     tolerances = TOLERANCES[workload.model]
-    makers = {name: entry.adapt if workload.adapts else entry.make for name, entry in peers.items()}
+    makers = {name: maker(entry, workload) for name, entry in peers.items()}
     expected: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         problem = Path(folder) / "problem"

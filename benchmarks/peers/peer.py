@@ -25,23 +25,39 @@ class Entry(NamedTuple):
     install: str  # what `pip install` has to be given
     kind: str  # "ours", "jax", "eager" PyTorch, or "compiled" PyTorch
     adapt: str = ""  # as `make`, for adaptation to one task, where it takes part in that
+    relatives: str = ""  # as `make`, for ANIL and prototypical networks, where it takes part in those
 
 
-def entry(label: str, make: str, install: str, kind: str = "eager", adapt: str = "") -> Entry:
-    return Entry(label, f"benchmarks.peers.{make}", install, kind, adapt and f"benchmarks.peers.{adapt}")
+def entry(label: str, make: str, install: str, kind: str = "eager", adapt: str = "", relatives: str = "") -> Entry:
+    here = (name and f"benchmarks.peers.{name}" for name in (adapt, relatives))
+    return Entry(label, f"benchmarks.peers.{make}", install, kind, *here)
+
+
+def maker(entry: Entry, workload: Workload) -> str:
+    """What makes the peer for a workload; nothing where it takes no part."""
+    if workload.adapts:
+        return entry.adapt
+    return entry.make if workload.learner == "maml" else entry.relatives
 
 
 PEERS = {
-    "jax_meta": entry("jax_meta", "jax_peers:make", "jax-metalearn", "ours", "jax_adaptation:make"),
+    "jax_meta": entry("jax_meta", "jax_peers:make", "jax-metalearn", "ours", "jax_adaptation:make", "jax_peers:make"),
     "jax-scan": entry("plain JAX, one scan", "jax_peers:make_scan", "jax flax optax", "jax"),
     "jax-loop": entry("plain JAX, host loop", "jax_peers:make_loop", "jax flax", "jax", "jax_adaptation:make_jitted"),
     "torch-compile": entry("torch.func, torch.compile", "torch_peers:make_compiled", "torch", "compiled"),
     "torch-func": entry("torch.func", "torch_peers:make_functional", "torch"),
-    "torch": entry("PyTorch, loop over tasks", "torch_peers:make", "torch", adapt="torch_adaptation:make"),
+    "torch": entry(
+        "PyTorch, loop over tasks", "torch_peers:make", "torch", "eager", "torch_adaptation:make", "relatives:make"
+    ),
     "higher": entry("higher", "libraries:make_higher", "higher", adapt="torch_adaptation:make_higher"),
     "learn2learn": entry("learn2learn", "libraries:make_learn2learn", "learn2learn"),
     "torchopt": entry("TorchOpt", "libraries:make_torchopt", "torchopt", adapt="torch_adaptation:make_torchopt"),
-    "parallel-metalearn": entry("parallel-metalearn", "libraries:make_parallel_metalearn", "parallel-metalearn"),
+    "parallel-metalearn": entry(
+        "parallel-metalearn",
+        "libraries:make_parallel_metalearn",
+        "parallel-metalearn",
+        relatives="relatives:make_parallel_metalearn",
+    ),
 }
 
 

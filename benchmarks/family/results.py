@@ -1,0 +1,216 @@
+"""What is written: results.json, of all cells that are there; table.md and the figures, made from it."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.family.images import TRIAL
+from benchmarks.family.learners import PROBLEMS
+from benchmarks.family.published import BUDGETS, PUBLISHED, SINES
+from benchmarks.family.sines import POINTS, SHOWN
+from benchmarks.harness.results import Row, markdown_table, save_figure, write_results
+from jax_meta import estimate
+
+Records = dict[str, dict[str, dict]]  # by problem and learner
+FIRST_OF_DIFFERENCES = "maml"
+CURVES = ("quadratics", "small-networks")
+
+
+def write(options: argparse.Namespace) -> None:
+    """Everything, from the cells that the folder has."""
+    records = read(options.output / "cells")
+    content = {"seconds_to_train": options.seconds, "problems": summary(records)}
+    write_results(options, content, table(content), family=draw(content))
+    if found := {name: records[name]["lstm_optimizer"] for name in CURVES if name in records}:
+        save_figure(options.output / "learned_optimizer.png", draw_curves(found))
+
+
+def read(folder: Path) -> Records:
+    records: Records = {}
+    for path in sorted(folder.glob("*/*.json")):
+        records.setdefault(path.parent.name, {})[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+    return records
+
+
+def summary(records: Records) -> Records:
+    """The records without what only their cells need to keep, and with each learner's difference to MAML."""
+    told: Records = {}
+    for problem, learners in records.items():
+        first = learners.get(FIRST_OF_DIFFERENCES, {}).get("right")
+        for learner, record in learners.items():
+            short = {name: value for name, value in record.items() if name not in ("right", "problem", "curves")}
+            if first and "right" in record and learner != FIRST_OF_DIFFERENCES:
+                short["more_than_maml"] = difference(record["right"], first, PROBLEMS[problem].ways)
+            told.setdefault(problem, {})[learner] = short
+    return told
+
+
+def difference(right: dict, first: dict, ways: int) -> dict:
+    """Accuracy less MAML's on the same tasks, with its 95% interval."""
+    found = {}
+    for kind, values in right.items():
+        mean, half_width = estimate((np.array(values) - np.array(first[kind])) / ways)
+        found[kind] = {"mean": round(float(mean), 5), "half_width": round(float(half_width), 5)}
+    return found
+
+
+def table(told: dict) -> str:
+    problems = told["problems"]
+    parts = ["# The family of learners\n"]
+    parts += [sines_table(name, problems[name]) for name in POINTS if name in problems]
+    images = [name for name in PROBLEMS if name in problems]
+    parts += [images_table(name, problems[name], told["seconds_to_train"]) for name in images]
+    if "inner-steps" in problems:
+        parts.append(memory_table(problems["inner-steps"]))
+    return "\n".join([*parts, failures(problems)])
+
+
+def measured(learners: dict[str, dict], what: str) -> list[tuple[str, dict]]:
+    return [(learner, record) for learner, record in learners.items() if what in record]
+
+
+def sines_table(name: str, learners: dict[str, dict]) -> str:
+    """The best after one step first; a learner that diverges there last."""
+
+    def order(named: tuple[str, dict]) -> float:
+        error = named[1]["error_after_steps"]["1"]
+        return error["mean"] if error else np.inf
+
+    rows = []
+    for learner, record in sorted(measured(learners, "error_after_steps"), key=order):
+        errors = [error_cell(record["error_after_steps"][str(step)]) for step in SHOWN]
+        time = f"{record['microseconds_a_meta_step']:,.0f}"
+        published = SINES.get(learner, {}).get(name, "")
+        rows.append([record["label"], *errors, published, time, f"{record['meta_parameters']:,}"])
+    steps = [f"{step} steps" if step != 1 else "1 step" for step in SHOWN]
+    header = ["learner", *steps, "published, 1 step", "µs a meta-step", "meta-parameters"]
+    first = next(iter(learners.values()))
+    return (
+        f"## Sines, {POINTS[name]} points\n\nMean squared error on 1,000 test sines, mean of 10 networks of "
+        f"{first.get('meta_steps', 0):,} meta-steps of 25 sines ± 95% interval over sines (± over networks). The "
+        "published ones are of 60,000 to 70,000.\n\n" + markdown_table(header, rows)
+    )
+
+
+def error_cell(error: dict | None) -> str:
+    if error is None:
+        return "diverges"
+    return f"{error['mean']:.2f} ± {error['half_width_over_tasks']:.2f} (± {error['half_width_over_seeds']:.2f})"
+
+
+def images_table(name: str, learners: dict[str, dict], seconds: float) -> str:
+    """The best inductive accuracy first."""
+    found = measured(learners, "accuracy")
+    rows = [
+        image_row(learner, record, name)
+        for learner, record in sorted(found, key=lambda named: -named[1]["accuracy"]["inductive"]["mean"])
+    ]
+    header = ("learner", "inductive, %", "transductive, %", "more than MAML", "published, %", "of", "meta-steps")
+    header = (*header, "ms a meta-step", "MiB", "meta-parameters", "rate tried", "inner steps")
+    problem = PROBLEMS[name]
+    network = "Conv4-64, stride, mean" if problem.dataset == "omniglot" else "Conv4-32, pooling"
+    return (
+        f"## {problem.dataset}, {problem.ways}-way {problem.shots}-shot\n\n{network}; {seconds:g} s of one core to "
+        "train; 1,000 test tasks of one query a class, mean ± 95% interval over tasks. *More than MAML* is inductive, "
+        "on the same tasks. *Rate tried* is the best of three of the inner, or of Adam's, by 100 validation tasks; in "
+        "*inner steps* are those of training and of test; MiB are a meta-step's intermediate results.\n\n"
+        + markdown_table(header, rows)
+    )
+
+
+def image_row(learner: str, record: dict, problem: str) -> list[str]:
+    more, rate = record.get("more_than_maml"), record["rate"] or record["outer_rate"]
+    return [
+        record["label"],
+        percent(record["accuracy"]["inductive"]),
+        percent(record["accuracy"]["transductive"]),
+        percent(more["inductive"], "+") if more else "",
+        PUBLISHED.get(learner, {}).get(problem, ""),
+        BUDGETS.get(learner, "") if problem in PUBLISHED.get(learner, {}) else "",
+        f"{record['meta_steps']:,} of {record['tasks']}",
+        f"{record['milliseconds_a_meta_step']:.3g}",
+        f"{record['temporary_mebibytes']:.0f}",
+        f"{record['meta_parameters']:,}",
+        f"{rate:.2g}",
+        f"{record['steps']}, {record['test_steps']}",
+    ]
+
+
+def percent(told: dict, sign: str = "") -> str:
+    return f"{100 * told['mean']:{sign}.1f} ± {100 * told['half_width']:.1f}"
+
+
+def memory_table(learners: dict[str, dict]) -> str:
+    found = measured(learners, "mebibytes_by_steps")
+    steps = list(found[0][1]["mebibytes_by_steps"])
+    rows = [[record["label"], *(f"{record['mebibytes_by_steps'][step]:.0f}" for step in steps)] for _, record in found]
+    header = ["learner", *(f"{step} inner steps" for step in steps)]
+    return "## Memory\n\nMiB of a meta-step's intermediate results, Omniglot 5-way 1-shot, 4 tasks one by one.\n\n" + (
+        markdown_table(header, rows)
+    )
+
+
+def failures(problems: Records) -> str:
+    """Cells that failed, each with the reason; or nothing."""
+    found = [
+        f"- {learner}, {problem}: {record['failed']}\n"
+        for problem, learners in problems.items()
+        for learner, record in measured(learners, "failed")
+    ]
+    return "".join(["## Failed\n\n", *found]) if found else ""
+
+
+def draw(told: dict) -> Figure:
+    """The accuracy of each learner on each problem, inductive and transductive, with its interval."""
+    images = [name for name in PROBLEMS if name in told["problems"]]
+    figure = Figure(figsize=(4.2 * max(1, len(images)), 5.2), dpi=110, layout="constrained")
+    for axes, name in zip(np.ravel(figure.subplots(1, max(1, len(images)))), images, strict=False):
+        found = measured(told["problems"][name], "accuracy")
+        found.sort(key=lambda named: named[1]["accuracy"]["inductive"]["mean"])
+        places = np.arange(len(found))
+        for kind, mark in (("inductive", "o"), ("transductive", "|")):
+            values = np.array([[record["accuracy"][kind][of] for of in ("mean", "half_width")] for _, record in found])
+            axes.errorbar(100 * values[:, 0], places, xerr=100 * values[:, 1], fmt=mark, label=kind, markersize=5)
+        axes.set_yticks(places, [record["label"] for _, record in found])
+        axes.set(title=name, xlabel="accuracy on test classes, %")
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right")
+    return figure
+
+
+def draw_curves(records: dict[str, dict]) -> Figure:
+    """Loss against steps, to twice the steps that the LSTM was trained on."""
+    figure = Figure(figsize=(5.5 * len(records), 4.2), dpi=110, layout="constrained")
+    for axes, (name, record) in zip(np.ravel(figure.subplots(1, len(records))), records.items(), strict=True):
+        for label, curve in record["curves"].items():
+            axes.plot(curve["mean"], label=label, linewidth=2.2 if label == "LSTM" else 1.2)
+        horizon = (len(curve["mean"]) - 1) // 2
+        axes.axvline(horizon, color="0.6", linestyle=":", label=f"trained on {horizon} steps")
+        axes.set(yscale="log", xlabel="steps", ylabel="loss", title=name)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def row(told: dict) -> Row:
+    """The minutes that all cells took, and the best of each problem."""
+    problems = told["problems"]
+    best: list[str] = []
+    for name in PROBLEMS:
+        found = measured(problems.get(name, {}), "accuracy")
+        if found:
+            top = max((record for _, record in found), key=lambda record: record["accuracy"]["inductive"]["mean"])
+            best.append(f"{name} {top['label']} {100 * top['accuracy']['inductive']['mean']:.1f}%")
+    seconds = sum(spent(record) for learners in problems.values() for record in learners.values())
+    return seconds / 60 / 2, f"best for the time, inductive: {', '.join(best)}"
+
+
+def spent(record: dict[str, Any]) -> float:
+    """Seconds of a core, with the trials."""
+    seconds = record.get("seconds", {})
+    trials = record["trials"] if isinstance(record.get("trials"), list) else []
+    return sum(seconds.values()) + len(trials) * TRIAL * seconds.get("train", 0.0)
