@@ -23,6 +23,7 @@ def substitutions() -> dict[str, Any]:
         "difference": differences(results["sinusoid"]),
         "accuracy": {name: accuracies(results[f"omniglot_{name}"]) for name in ("maml", "reptile")},
         "peer": peers(results["peers"]),
+        "member": members(results["family"]),
         "peak": peaks(results["memory"]),
         "made": {name: made(result) for name, result in results.items()},
         "noted": published["noted"],
@@ -78,6 +79,33 @@ def accuracies(result: dict[str, Any]) -> dict[str, dict[int, str]]:
     }
 
 
+def members(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """By problem and learner, with underscores: percent or error with its interval; what it took."""
+    return {
+        problem.replace("-", "_"): {learner: member(record) for learner, record in learners.items()}
+        for problem, learners in result["problems"].items()
+    }
+
+
+def member(record: dict[str, Any]) -> dict[str, Any]:
+    """One learner on one problem, as text."""
+    told: dict[str, Any] = {"more": {}, "error": {}, "memory": {}}
+    for measure, found in record.get("accuracy", {}).items():
+        told[measure] = plus_minus(100 * found["mean"], 100 * found["half_width"], 1)
+    for measure, found in record.get("more_than_maml", {}).items():
+        told["more"][measure] = f"{100 * found['mean']:+.1f} ± {100 * found['half_width']:.1f}"
+    for step, found in record.get("error_after_steps", {}).items():
+        told["error"][int(step)] = plus_minus(found["mean"], found["half_width_over_tasks"]) if found else "diverges"
+    for steps, mebibytes in record.get("mebibytes_by_steps", {}).items():
+        told["memory"][int(steps)] = f"{mebibytes:.0f}"
+    if "accuracy" in record:
+        gain = record["accuracy"]["transductive"]["mean"] - record["accuracy"]["inductive"]["mean"]
+        told["transduction"] = f"{100 * gain:.1f}"
+        told["meta_steps"] = f"{record['meta_steps']:,}"
+        told["milliseconds"] = f"{record['milliseconds_a_meta_step']:.3g}"
+    return told
+
+
 def peers(result: dict[str, Any]) -> dict[str, dict[str, str]]:
     """By workload, `sine_1x1`: how many times as fast the library is as the best of a group of peers."""
     return {
@@ -103,7 +131,9 @@ def here(results: dict[str, Any], figure: dict[str, Any]) -> str:
     """What a figure of others is here; 'not run' where it is not."""
     if "result" not in figure:
         return "not run"
-    result, step = results[figure["result"]], figure["step"]
+    result, step = results[figure["result"]], figure.get("step")
+    if "problem" in figure:
+        return f"{member(result['problems'][figure['problem']][figure['learner']])[figure['measure']]} %"
     if "measure" in figure:
         told = result["test_accuracy_after_inner_steps"][figure["measure"]]
         return f"{plus_minus(100 * told['mean'][step], 100 * told['half_width'][step], 1)} %"
