@@ -125,9 +125,9 @@ def prepare(problem: Problem, entry: Entry, protocol: Protocol, splits: Splits) 
         options: dict = {"num_meta_steps": PART, "num_tasks": entry.tasks, "task_batch_size": 1}
         return jax_meta.fit(make(rate, weights), optax.adam(outer_rate), sampler, state, **options)
 
-    advance, seconds = compile_ahead(advance, initial(), samplers["train"], 1.0, 1.0, multi_step_weights(0.0))
+    compiled, seconds = compile_ahead(advance, initial(), samplers["train"], 1.0, 1.0, multi_step_weights(0.0))
     hits = jax.jit(partial(right_answers, entry, model, problem.ways))
-    return Cell(initial, advance, hits, samplers, seconds, advance.memory_analysis().temp_size_in_bytes)
+    return Cell(initial, compiled, hits, samplers, seconds, compiled.memory_analysis().temp_size_in_bytes)
 
 
 def sampler(protocol: Protocol, images: ClassImages, *, queries: int) -> Sampler:

@@ -5,7 +5,7 @@ The papers that sum their inner loss over the classes have their step sizes time
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -26,7 +26,7 @@ class Problem(NamedTuple):
     """Images of new classes."""
 
     name: str  # on the command line
-    dataset: Literal["omniglot", "cifar_fs"]
+    dataset: str  # omniglot or cifar_fs
     ways: int
     shots: int
 

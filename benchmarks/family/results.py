@@ -109,8 +109,8 @@ def images_table(name: str, learners: dict[str, dict], seconds: float) -> str:
         image_row(learner, record, name)
         for learner, record in sorted(found, key=lambda named: -named[1]["accuracy"]["inductive"]["mean"])
     ]
-    header = ("learner", "inductive, %", "transductive, %", "more than MAML", "published, %", "of", "meta-steps")
-    header = (*header, "ms a meta-step", "MiB", "meta-parameters", "rate tried", "inner steps")
+    header = ["learner", "inductive, %", "transductive, %", "more than MAML", "published, %", "of", "meta-steps"]
+    header += ["ms a meta-step", "MiB", "meta-parameters", "rate tried", "inner steps"]
     problem = PROBLEMS[name]
     network = "Conv4-64, stride, mean" if problem.dataset == "omniglot" else "Conv4-32, pooling"
     return (

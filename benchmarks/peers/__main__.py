@@ -10,6 +10,7 @@ support and 10 query points. Images: Conv4-64 on 28 x 28, 5 ways, 1 shot, 15 que
 meta-step with 5 inner steps each.
 
 An adaptation is the inner loop alone, on one new task, as one uses what was trained: `learner.adapt` outside `jax.jit`.
+Relatives are ANIL, whose head alone takes the inner steps, and prototypical networks, which take none.
 
 A peer that is not installed, fails or disagrees is reported, and the others go on. The libraries are the extra `peers`.
 It writes results.json, table.md and peers.png, anew after each workload.

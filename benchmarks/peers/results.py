@@ -15,6 +15,7 @@ from benchmarks.peers.peer import Entry
 Records = dict[str, dict]  # workload, then peer
 COLOURS = {"ours": "C3", "jax": "C0", "compiled": "C1", "eager": "0.5"}
 KINDS = {"ours": "jax_meta", "jax": "plain JAX", "compiled": "PyTorch, compiled", "eager": "PyTorch, eager"}
+GROUPS = {"Second order": "meta-steps", "First order": "meta-steps", "Relatives": "meta-steps", "Adaptation": "tasks"}
 RIVALS = {  # what `jax_meta` is compared with: the kinds of peers, by title
     "best of all peers": ("jax", "compiled", "eager"),
     "best of plain JAX": ("jax",),
@@ -72,7 +73,7 @@ def best_rival(row: dict, peers: dict[str, Entry], kinds: tuple[str, ...]) -> Re
 def tables(records: Records, peers: dict[str, Entry]) -> str:
     """Markdown: speed, then ratios, for each kind of gradient; seconds before the first turn; who took no part."""
     parts = []
-    for title, unit in {"Second order": "meta-steps", "First order": "meta-steps", "Adaptation": "tasks"}.items():
+    for title, unit in GROUPS.items():
         chosen = {name: row for name, row in records.items() if group(name) == title}
         if chosen:
             names = [name.removesuffix("-first-order").removeprefix("adapt-") for name in chosen]
@@ -91,6 +92,8 @@ def tables(records: Records, peers: dict[str, Entry]) -> str:
 def group(workload: str) -> str:
     if workload.startswith("adapt-"):
         return "Adaptation"
+    if workload.endswith(("-anil", "-protonet")):
+        return "Relatives"
     return "First order" if workload.endswith("-first-order") else "Second order"
 
 

@@ -23,6 +23,7 @@ from benchmarks.harness.workloads import (
     draw_sines,
     load_problem,
     random_images,
+    relative,
     save_problem,
     sine,
     task_source,
@@ -31,7 +32,7 @@ from benchmarks.peers import __main__ as peers
 from benchmarks.peers import results
 from benchmarks.peers.jax_peers import naive_draw
 from benchmarks.peers.measure import TOLERANCES, measure, ratio
-from benchmarks.peers.peer import PEERS, Entry
+from benchmarks.peers.peer import PEERS, Entry, maker
 
 MACHINE = Machine("cpu", 1, 60.0)
 SMALL = [
@@ -53,8 +54,7 @@ def three_losses(name, workload):
     weights = {name: leaf.astype(float) for name, leaf in initial_weights(workload).items()}
     draw, generator = task_source(workload), np.random.default_rng(1)
     batches = [in_float64(draw(generator)) for _ in range(3)]
-    make = PEERS[name].adapt if workload.adapts else PEERS[name].make
-    peer = pkgutil.resolve_name(make)(workload, weights, "cpu")
+    peer = pkgutil.resolve_name(maker(PEERS[name], workload))(workload, weights, "cpu")
     return peer.losses(batches)
 
 
@@ -114,6 +114,20 @@ def test_those_who_adapt_to_one_task_end_in_the_same_model(name, workload):
     assert_allclose(three_losses(name, workload), reference(workload), rtol=1e-9 if "jax" in name else 1e-6)
     unadapted = three_losses("jax_meta", workload._replace(inner_steps=0))
     assert not np.allclose(unadapted, reference(workload), rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("learner", ["anil", "protonet"])
+@pytest.mark.parametrize(
+    ("name", "module", "tolerance"), [("torch", "torch", 1e-9), ("parallel-metalearn", "metalearn.algorithms", 1e-6)]
+)
+def test_relatives_take_the_same_meta_steps(name, module, tolerance, learner):
+    pytest.importorskip(module, exc_type=ImportError)
+    workload = relative(conv4(2, 3, width=2, size=16, queries=2), learner)
+    assert_allclose(three_losses(name, workload), reference(workload), rtol=tolerance)
+    of_maml = reference(workload._replace(learner="maml"))
+    assert not np.allclose(of_maml, reference(workload), rtol=1e-2)
 
 
 def test_a_transposed_gradient_is_not_taken_for_a_plain_one():
