@@ -64,7 +64,7 @@ and T-NAS. iMAML, Hessian-free: arXiv:1909.04630, table 2. ANIL: learn2learn's p
 arXiv:1703.05175, and on CIFAR-FS Lee et al., arXiv:1904.03758, table 2, as MetaOptNet-RR. R2D2: arXiv:1805.08136."""
 
 BUDGETS = {
-    "maml": "60,000 meta-steps of 32 tasks, 16 at 20 ways",
+    "maml": "60,000 meta-steps of 32 tasks, 16 at 20 ways, on CIFAR-FS by others",
     "fomaml": "as MAML",
     "reptile": "100,000 of 5 tasks, 200,000 at 20 ways",
     "meta_sgd": "1 inner step",
@@ -72,7 +72,7 @@ BUDGETS = {
     "maml_plus_plus": "50,000 of 8 tasks, 3 networks together",
     "imaml": "20,000 of 32 tasks",
     "anil": "as MAML",
-    "protonet": "60-way episodes, to the best on validation; CIFAR-FS from Lee et al.",
+    "protonet": "60-way episodes, to the best on validation, on CIFAR-FS by others",
     "r2d2": "20-way episodes, 96 to 512 filters",
     "metaoptnet_rr": "60,000 of 8 tasks, ResNet-12",
 }

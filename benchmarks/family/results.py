@@ -109,17 +109,25 @@ def images_table(name: str, learners: dict[str, dict], seconds: float) -> str:
         image_row(learner, record, name)
         for learner, record in sorted(found, key=lambda named: -named[1]["accuracy"]["inductive"]["mean"])
     ]
-    header = ["learner", "inductive, %", "transductive, %", "more than MAML", "published, %", "of", "meta-steps"]
-    header += ["ms a meta-step", "MiB", "meta-parameters", "rate tried", "inner steps"]
+    header = ["learner", "inductive, %", "transductive, %", "more than MAML", "published, %"]
+    header += ["meta-steps", "ms each", "MiB", "meta-parameters", "rate"]
     problem = PROBLEMS[name]
     network = "Conv4-64, stride, mean" if problem.dataset == "omniglot" else "Conv4-32, pooling"
     return (
         f"## {problem.dataset}, {problem.ways}-way {problem.shots}-shot\n\n{network}; {seconds:g} s of one core to "
         "train; 1,000 test tasks of one query a class, mean ± 95% interval over tasks. *More than MAML* is inductive, "
-        "on the same tasks. *Rate tried* is the best of three of the inner, or of Adam's, by 100 validation tasks; in "
-        "*inner steps* are those of training and of test; MiB are a meta-step's intermediate results.\n\n"
+        "on the same tasks. *Rate* is the inner learning rate, or Adam's where there is none: the best of three on 100 "
+        "validation tasks. MiB are a meta-step's intermediate results.\n\n"
         + markdown_table(header, rows)
+        + budgets(name, learners)
     )
+
+
+def budgets(problem: str, learners: dict[str, dict]) -> str:
+    """What the published figures were trained for."""
+    known = [learner for learner in learners if problem in PUBLISHED.get(learner, {})]
+    told = [f"{learners[learner].get('label', learner)} {BUDGETS[learner]}" for learner in known]
+    return f"\nPublished for: {'; '.join(told)}.\n" if told else ""
 
 
 def image_row(learner: str, record: dict, problem: str) -> list[str]:
@@ -130,13 +138,11 @@ def image_row(learner: str, record: dict, problem: str) -> list[str]:
         percent(record["accuracy"]["transductive"]),
         percent(more["inductive"], "+") if more else "",
         PUBLISHED.get(learner, {}).get(problem, ""),
-        BUDGETS.get(learner, "") if problem in PUBLISHED.get(learner, {}) else "",
         f"{record['meta_steps']:,} of {record['tasks']}",
         f"{record['milliseconds_a_meta_step']:.3g}",
         f"{record['temporary_mebibytes']:.0f}",
         f"{record['meta_parameters']:,}",
         f"{rate:.2g}",
-        f"{record['steps']}, {record['test_steps']}",
     ]
 
 
@@ -167,8 +173,13 @@ def failures(problems: Records) -> str:
 def draw(told: dict) -> Figure:
     """The accuracy of each learner on each problem, inductive and transductive, with its interval."""
     images = [name for name in PROBLEMS if name in told["problems"]]
-    figure = Figure(figsize=(4.2 * max(1, len(images)), 5.2), dpi=110, layout="constrained")
-    for axes, name in zip(np.ravel(figure.subplots(1, max(1, len(images)))), images, strict=False):
+    columns = max(1, min(3, len(images)))
+    rows = max(1, -(-len(images) // columns))
+    figure = Figure(figsize=(4.4 * columns, 4.6 * rows), dpi=110, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axes in panels[len(images) :]:
+        axes.set_axis_off()
+    for axes, name in zip(panels, images, strict=False):
         found = measured(told["problems"][name], "accuracy")
         found.sort(key=lambda named: named[1]["accuracy"]["inductive"]["mean"])
         places = np.arange(len(found))
@@ -178,7 +189,9 @@ def draw(told: dict) -> Figure:
         axes.set_yticks(places, [record["label"] for _, record in found])
         axes.set(title=name, xlabel="accuracy on test classes, %")
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower right")
+        handles = axes.get_legend_handles_labels()
+    if images:
+        figure.legend(*handles, loc="outside lower center", ncols=2)
     return figure
 
 
