@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,14 @@ def difference(right: dict, first: dict, ways: int) -> dict:
 
 def table(told: dict) -> str:
     problems = told["problems"]
+
+    def done(names: Iterable[str], what: str) -> list[str]:
+        return [name for name in names if measured(problems.get(name, {}), what)]
+
     parts = ["# The family of learners\n"]
-    parts += [sines_table(name, problems[name]) for name in POINTS if name in problems]
-    images = [name for name in PROBLEMS if name in problems]
-    parts += [images_table(name, problems[name], told["seconds_to_train"]) for name in images]
-    if "inner-steps" in problems:
-        parts.append(memory_table(problems["inner-steps"]))
+    parts += [sines_table(name, problems[name]) for name in done(POINTS, "error_after_steps")]
+    parts += [images_table(name, problems[name], told["seconds_to_train"]) for name in done(PROBLEMS, "accuracy")]
+    parts += [memory_table(problems[name]) for name in done(["inner-steps"], "mebibytes_by_steps")]
     return "\n".join([*parts, failures(problems)])
 
 
@@ -88,10 +91,10 @@ def sines_table(name: str, learners: dict[str, dict]) -> str:
         rows.append([record["label"], *errors, published, time, f"{record['meta_parameters']:,}"])
     steps = [f"{step} steps" if step != 1 else "1 step" for step in SHOWN]
     header = ["learner", *steps, "published, 1 step", "µs a meta-step", "meta-parameters"]
-    first = next(iter(learners.values()))
+    first = measured(learners, "error_after_steps")[0][1]
     return (
         f"## Sines, {POINTS[name]} points\n\nMean squared error on 1,000 test sines, mean of 10 networks of "
-        f"{first.get('meta_steps', 0):,} meta-steps of 25 sines ± 95% interval over sines (± over networks). The "
+        f"{first['meta_steps']:,} meta-steps of 25 sines ± 95% interval over sines (± over networks). The "
         "published ones are of 60,000 to 70,000.\n\n" + markdown_table(header, rows)
     )
 
@@ -172,7 +175,7 @@ def failures(problems: Records) -> str:
 
 def draw(told: dict) -> Figure:
     """The accuracy of each learner on each problem, inductive and transductive, with its interval."""
-    images = [name for name in PROBLEMS if name in told["problems"]]
+    images = [name for name in PROBLEMS if measured(told["problems"].get(name, {}), "accuracy")]
     columns = max(1, min(3, len(images)))
     rows = max(1, -(-len(images) // columns))
     figure = Figure(figsize=(4.4 * columns, 4.6 * rows), dpi=110, layout="constrained")

@@ -126,6 +126,17 @@ def test_the_table_has_what_is_done_best_first_and_says_what_failed(tmp_path):
     assert "ProtoNet 80.0%" in results.row(told)[1]
 
 
+def test_a_problem_of_which_nothing_came_says_so_and_has_no_table(tmp_path):
+    for problem in ("sines-5", "omniglot-5way-1shot", "inner-steps"):
+        path = family.path_of(tmp_path, problem, "maml")
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"failed": "no memory"}))
+    results.write(Namespace(output=tmp_path, command="the command", seconds=60.0))
+    told = (tmp_path / "table.md").read_text()
+    assert told.count("no memory") == 3
+    assert "|" not in told
+
+
 def test_small_images_are_means_of_blocks():
     pixels = np.arange(14 * 14, dtype=np.uint8).reshape(1, 1, 14, 14, 1)
     found = optimizers.small(ClassImages(np.repeat(pixels, 20, axis=1), np.array([20]), ("a",))).images
