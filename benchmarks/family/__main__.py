@@ -6,7 +6,7 @@
 
 A cell is a learner on a problem. On images it has `--seconds` of one core's own time to train, and a tenth of that for
 each of three pairs of step sizes before, of which the best on validation classes is taken; it is tested on 1,000 tasks
-of test classes, which are the same for all learners. On sines it is ten networks of 6,000 meta-steps.
+of test classes, which are the same for all learners. On sines it is ten networks of 5,000 meta-steps.
 
 --data is a folder with the folders omniglot and cifar100, as for `benchmarks.few_shot`. It writes a file a cell to
 cells/, and from all that are there results.json, table.md and family.png. Cells that are there are not done again; one

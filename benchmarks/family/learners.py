@@ -202,7 +202,7 @@ def classifiers(problem: Problem, steps: int | None = None) -> dict[str, Entry]:
         "protonet": Entry("ProtoNet", partial(of_head, jax_meta.protonet), 0.0, 0, 0, ways=episode, queries=5, tasks=1),
         "r2d2": Entry("R2D2", partial(ridge, scale=10.0), 0.0, 0, 0, ways=episode, queries=5, tasks=1),
         "metaoptnet_rr": Entry(
-            "MetaOptNet-RR", partial(ridge, mean=False, use_bias=False), 0.0, 0, 0, ways=episode, queries=5, tasks=1
+            "MetaOptNet-RR", partial(ridge, mean=False, use_bias=False), 0.0, 0, 0, ways=episode, tasks=1
         ),
     }
 

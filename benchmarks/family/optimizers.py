@@ -60,14 +60,14 @@ def quadratics(folder: Path) -> Functions:
         batch = jax.random.normal(matrix_key, (num_tasks, 10, 10)), jax.random.normal(target_key, (num_tasks, 10))
         return Task(batch, batch)
 
-    return Functions(loss_fn, lambda key: 0.01 * jax.random.normal(key, (10,)), sample, sample, 32, 500, 1_000)
+    return Functions(loss_fn, lambda key: 0.01 * jax.random.normal(key, (10,)), sample, sample, 32, 500, 600)
 
 
 def networks(folder: Path, activation: Callable[[jax.Array], jax.Array] = nn.sigmoid) -> Functions:
     model, splits = MLP((20,), 10, activation=activation), splits_of("omniglot", folder)
     draw = partial(model.init, inputs=jnp.zeros((1, 49)))
     train, test = (partial(sample_characters, small(images)) for images in (splits.train, splits.test))
-    return Functions(jax_meta.classification(model.apply), draw, train, test, 1, 50, 500)
+    return Functions(jax_meta.classification(model.apply), draw, train, test, 1, 50, 300)
 
 
 def small(data: ClassImages) -> ClassImages:

@@ -19,7 +19,7 @@ from jax_meta.networks.models import MLP
 from jax_meta.tasks import sinusoid
 
 POINTS = {"sines-5": 5, "sines-10": 10}
-SEEDS, STEPS, PART, TASKS = 10, 6_000, 1_000, 25
+SEEDS, STEPS, PART, TASKS = 10, 5_000, 1_000, 25
 CLIP = 10.0  # of each number of the outer gradient to ± this, as in the code of CAVIA
 TEST_TASKS, SHOWN = 1_000, (0, 1, 5, 10)
 DIVERGED = 1e4  # an error beyond any sine's
