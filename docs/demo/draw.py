@@ -1,0 +1,108 @@
+"""Writes the page "Draw five characters" from what `python docs/demo/train_characters.py` left beside this file.
+
+python docs/demo/draw.py draw.html
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jax_meta import load_model
+from jax_meta.networks.models import Conv4
+from jax_meta.saved.files import LoadedModel
+from jax_meta.saved.page.html import fill
+from jax_meta.saved.page.networks import encode, step_sizes
+from jax_meta.saved.settings import build_model
+from jax_meta.whole_files import write_whole
+
+HERE = Path(__file__).parent
+STEPS = 3
+"""The slider's last step."""
+
+LEAD = """\
+Five characters, each drawn once: that is all this network gets to learn them from. It has never seen them, but others
+of their kind, and was prepared by MAML to tell new ones apart after one step of gradient descent.
+Draw a sixth, or take the one that is there: which of the five is it?"""
+
+ABOUT = """\
+<h2>Two answers, and how right each may be</h2>
+<p>The network normalises: each of its layers measures its images against the others in their batch. So an answer depends
+on what the test drawing is seen with.</p>
+<ul>
+<li><b>Inductive:</b> with the five that were learned from, and nothing else. Each test drawing is answered by itself, as
+for somebody who draws one and waits. On {tasks:,} tasks of characters held out from training, {inductive:.1f}% of these
+answers are right after one step.</li>
+<li><b>Transductive:</b> with the other test drawings, here the last five; until you have drawn so many, those of
+Omniglot that came with the five fill them up. {transductive:.1f}% are right, if the five test drawings are one of each
+character, as they are in that test. It is the figure of MAML's paper, and nothing was learned better for it: the test
+drawings tell about each other.</li>
+</ul>
+<p>Which is fair? Both, if it is said which one it is. The transductive answer needs a pile of test drawings, and a pile
+of the right kind.</p>
+<h2>What to try</h2>
+<ul>
+<li><b>No step, then one.</b> At 0 the network has not looked at the five, and guesses. More steps than one change
+little: it was prepared for one.</li>
+<li><b>Spoil the pile.</b> Draw the same character as a test again and again, until the last five are all alike. The
+inductive answer stays about what it was; look at the other.</li>
+<li><b>Your own five.</b> Clear all, and draw letters, faces, or signs that are no writing at all. Each is moved to the
+middle and made as large as Omniglot's, and seen in 28 by 28 pixels.</li>
+</ul>
+<h2>The network</h2>
+<p>Four convolutions of {filters} filters and stride 2, each with normalisation by the batch at hand, then a linear layer:
+{parameters:,} parameters. It was meta-trained on {ways}-way 1-shot tasks of Omniglot, and takes steps of SGD of size
+{rate:g} on the mean cross-entropy of the five. With 64 filters and a longer training, <code>python -m benchmarks.few_shot
+omniglot</code> does better. The first drawings are those of Omniglot (Lake, Salakhutdinov and Tenenbaum, 2015), taken at
+random from the characters held out, and not for their answers.</p>
+<p>Nothing here is a recording. The gradients are taken in your browser by jax-js, and the answers agree with JAX's to
+four digits.</p>"""
+
+
+def draw_page() -> str:
+    """The page's HTML."""
+    loaded = load_model(HERE / "networks" / "characters.safetensors")
+    told = json.loads((HERE / "characters.json").read_text("utf-8"))
+    about = ABOUT.format(
+        tasks=told["test_tasks"],
+        **{kind: percents[1] for kind, percents in told["accuracy_after_inner_steps"].items()},
+        ways=loaded.settings["model"]["ways"],
+        filters=loaded.settings["model"]["filters"],
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(loaded.meta_params)),
+        rate=loaded.settings["optimizer"]["learning_rate"],
+    )
+    data = {"steps": STEPS, "sets": told["sets"], "network": describe_characters(loaded)}
+    template = (HERE / "draw_template.html").read_text("utf-8")
+    return fill(template, title="Draw five characters", lead=LEAD, about=about, data=data)
+
+
+def describe_characters(loaded: LoadedModel) -> dict[str, Any]:
+    """The network as the page's script reads it; raises ValueError for one that it does not know."""
+    model = build_model(loaded.settings)
+    if not isinstance(model, Conv4) or model != Conv4(model.ways, model.filters, downsample="stride", head="mean"):
+        raise ValueError(f"the page's script knows Conv4 with strides and the mean over space, not {model}.")
+    rates = step_sizes(loaded.settings, loaded.meta_params, loaded.meta_params)
+    return {"pull": 0.0, "layers": layers(loaded.meta_params), "rates": layers(rates)}
+
+
+def layers(tree: Any) -> list[dict[str, Any]]:
+    """What the tree has for each layer: four convolutions, their kernels with the outputs first, then the head."""
+    blocks = [tree["params"][f"ConvBlock_{block}"] for block in range(4)]
+    found = [{"kernel": block["Convolution_0"]["kernel"], "bias": block["BatchNorm_0"]["bias"]} for block in blocks]
+    for layer in found:
+        if np.ndim(layer["kernel"]) == 4:  # and not a step size, which is one for all
+            layer["kernel"] = np.transpose(layer["kernel"], (3, 2, 0, 1))
+    named = enumerate([*found, tree["params"]["Dense_0"]])
+    return [{name: encode(f"layer {index}, {name}", layer[name]) for name in layer} for index, layer in named]
+
+
+def write_page(path: Path) -> None:
+    """Writes the page as one file that needs no other, whole or not at all."""
+    write_whole(path, draw_page().encode())
+
+
+if __name__ == "__main__":
+    write_page(Path(sys.argv[1] if len(sys.argv) > 1 else "draw.html"))
