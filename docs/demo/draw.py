@@ -24,40 +24,39 @@ STEPS = 3
 """The slider's last step."""
 
 LEAD = """\
-Five characters, each drawn once: that is all this network gets to learn them from. It has never seen them, but others
-of their kind, and was prepared by MAML to tell new ones apart after one step of gradient descent.
+Five characters, each drawn once: that is all that this network gets to learn them from. It has never seen them before,
+but a thousand others, and was prepared by MAML to tell new ones apart after one step of gradient descent.
 Draw a sixth, or take the one that is there: which of the five is it?"""
 
 ABOUT = """\
 <h2>Two answers, and how right each may be</h2>
-<p>The network normalises: each of its layers measures its images against the others in their batch. So an answer depends
-on what the test drawing is seen with.</p>
+<p>The network normalises: each of its layers measures an image against the others in the batch. So an answer depends on
+what the test drawing is seen with.</p>
 <ul>
-<li><b>Inductive:</b> with the five that were learned from, and nothing else. Each test drawing is answered by itself, as
-for somebody who draws one and waits. On {tasks:,} tasks of characters held out from training, {inductive:.1f}% of these
-answers are right after one step.</li>
-<li><b>Transductive:</b> with the other test drawings, here the last five; until you have drawn so many, those of
-Omniglot that came with the five fill them up. {transductive:.1f}% are right, if the five test drawings are one of each
-character, as they are in that test. It is the figure of MAML's paper, and nothing was learned better for it: the test
-drawings tell about each other.</li>
+<li><b>Inductive:</b> with the five that were learned from, and nothing else. Each test drawing is answered for itself.
+On {tasks:,} tasks of characters held out from training, <b>{inductive:.1f}%</b> of these answers are right after one
+step.</li>
+<li><b>Transductive:</b> with the last five test drawings; until you have drawn so many, those of Omniglot that came
+with the five fill the batch up. If it has one of each character, <b>{transductive:.1f}%</b> are right, which is how
+MAML was trained, and how its paper counts. If it has five drawn at random, some characters twice and some not at all,
+<b>{mixed:.1f}%</b>. If all five are the same character, <b>{alike:.1f}%</b>, and guessing has {chance:.0f}%.</li>
 </ul>
-<p>Which is fair? Both, if it is said which one it is. The transductive answer needs a pile of test drawings, and a pile
-of the right kind.</p>
+<p>So the higher figure is honest only with its condition. The network learned nothing better for it: it is told, by way
+of the batch, that the test drawings are one of each.</p>
 <h2>What to try</h2>
 <ul>
 <li><b>No step, then one.</b> At 0 the network has not looked at the five, and guesses. More steps than one change
 little: it was prepared for one.</li>
-<li><b>Spoil the pile.</b> Draw the same character as a test again and again, until the last five are all alike. The
-inductive answer stays about what it was; look at the other.</li>
+<li><b>Spoil the batch.</b> Draw one character as a test again and again, until the last five are all alike. The
+inductive answer stays what it was; look at the other.</li>
 <li><b>Your own five.</b> Clear all, and draw letters, faces, or signs that are no writing at all. Each is moved to the
-middle and made as large as Omniglot's, and seen in 28 by 28 pixels.</li>
+middle, made as large as most of Omniglot's, and seen in 28 by 28 pixels.</li>
 </ul>
 <h2>The network</h2>
-<p>Four convolutions of {filters} filters and stride 2, each with normalisation by the batch at hand, then a linear layer:
-{parameters:,} parameters. It was meta-trained on {ways}-way 1-shot tasks of Omniglot, and takes steps of SGD of size
-{rate:g} on the mean cross-entropy of the five. With 64 filters and a longer training, <code>python -m benchmarks.few_shot
-omniglot</code> does better. The first drawings are those of Omniglot (Lake, Salakhutdinov and Tenenbaum, 2015), taken at
-random from the characters held out, and not for their answers.</p>
+<p>Four convolutions of {filters} filters and stride 2, each with normalisation by the batch at hand, then a linear
+layer: {parameters:,} parameters, meta-trained for minutes on {ways}-way 1-shot tasks of Omniglot. It takes steps of
+SGD of size {rate:g} on the mean cross-entropy of the five. The first drawings are Omniglot's (Lake, Salakhutdinov and
+Tenenbaum, 2015), of characters taken at random from those held out.</p>
 <p>Nothing here is a recording. The gradients are taken in your browser by jax-js, and the answers agree with JAX's to
 four digits.</p>"""
 
@@ -70,6 +69,7 @@ def draw_page() -> str:
         tasks=told["test_tasks"],
         **{kind: percents[1] for kind, percents in told["accuracy_after_inner_steps"].items()},
         ways=loaded.settings["model"]["ways"],
+        chance=100 / loaded.settings["model"]["ways"],
         filters=loaded.settings["model"]["filters"],
         parameters=sum(leaf.size for leaf in jax.tree.leaves(loaded.meta_params)),
         rate=loaded.settings["optimizer"]["learning_rate"],
