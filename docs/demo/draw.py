@@ -37,8 +37,8 @@ what the test drawing is seen with.</p>
 On {tasks:,} tasks of characters held out from training, <b>{inductive:.1f}%</b> of these answers are right after one
 step.</li>
 <li><b>Transductive:</b> with the last five test drawings; until you have drawn so many, those of Omniglot that came
-with the five fill the batch up. If it has one of each character, <b>{transductive:.1f}%</b> are right, which is how
-MAML was trained, and how its paper counts. If it has five drawn at random, some characters twice and some not at all,
+with the five fill the batch up. If it has one of each character, <b>{transductive:.1f}%</b> are right: so MAML was
+trained, and so its paper counts. If it has five taken at random, some characters twice and some not at all,
 <b>{mixed:.1f}%</b>. If all five are the same character, <b>{alike:.1f}%</b>, and guessing has {chance:.0f}%.</li>
 </ul>
 <p>So the higher figure is honest only with its condition. The network learned nothing better for it: it is told, by way
@@ -47,8 +47,8 @@ of the batch, that the test drawings are one of each.</p>
 <ul>
 <li><b>No step, then one.</b> At 0 the network has not looked at the five, and guesses. More steps than one change
 little: it was prepared for one.</li>
-<li><b>Spoil the batch.</b> Draw one character as a test again and again, until the last five are all alike. The
-inductive answer stays what it was; look at the other.</li>
+<li><b>Spoil the batch.</b> Draw a test, clear it, and draw the same character again, until the last five are all alike.
+The inductive answer stays what it was; look at the other.</li>
 <li><b>Your own five.</b> Clear all, and draw letters, faces, or signs that are no writing at all. Each is moved to the
 middle, made as large as most of Omniglot's, and seen in 28 by 28 pixels.</li>
 </ul>

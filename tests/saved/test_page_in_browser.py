@@ -148,7 +148,7 @@ def test_the_page_of_characters_answers_what_python_answers(tmp_path):
 
 
 def pixels_of(strokes):
-    """What the network sees of strokes: in the middle, of one size, 4 pixels of 105 wide, the nearest of each 3.75."""
+    """What the network sees of strokes: in the middle, of one size, 5 pixels of 105 wide, the nearest of each 3.75."""
     points = np.concatenate(strokes)
     middle, extent = (points.max(0) + points.min(0)) / 2, np.ptp(points, axis=0).max()
     centres = (np.floor((np.arange(28) + 0.5) * SIDE / 28) + 0.5) - SIDE / 2
@@ -158,7 +158,7 @@ def pixels_of(strokes):
         line = (np.asarray(stroke) - middle) * 68 / extent
         for part in np.linspace(0, 1, 2001)[:, None]:
             for place in line[:-1] + part * np.diff(line, axis=0):
-                ink |= np.linalg.norm(places - place, axis=-1) <= 2
+                ink |= np.linalg.norm(places - place, axis=-1) <= 2.5
     return ink.astype(float).ravel().tolist()
 
 

@@ -1,5 +1,6 @@
 // What the page of characters does: it keeps the drawings, has the network taught, and shows its answers.
 
+import { tree } from "@jax-js/jax";
 import { makeAnswers } from "./answers.js";
 import { bytes } from "./arrays.js";
 import { makeDrawable, makePicture } from "./cell.js";
@@ -7,7 +8,6 @@ import { adapt, inductive, makeNetwork, transductive } from "./characters.js";
 import { drawn, scanned } from "./drawing.js";
 import { add, element } from "./svg.js";
 import { data, find, inSteps, keepUp, makeSlider, pause, prepare } from "./start.js";
-import { tree } from "@jax-js/jax";
 
 const QUIET = 250; // milliseconds after a stroke in which another may begin
 
@@ -24,6 +24,7 @@ const state = {
   testing: 0, // which of them is in the cell, null for none
   step: 1, // what the slider says
   answers: [], // {inductive, transductive} after each step: probabilities, of the one that is tested and of all tests
+  waiting: true, // whether those are of other drawings
 };
 let [drawing, quietFrom] = [false, 0];
 
@@ -76,7 +77,6 @@ function makeTest(index) {
   const answer = element(button, "span");
   button.addEventListener("click", () => {
     state.testing = index;
-    show();
     learn();
   });
   return (best) => {
@@ -96,7 +96,6 @@ function change(index, made) {
     state.tests = [...state.tests.slice(1), made];
     state.testing = state.tests.length - 1;
   }
-  show();
   learn();
 }
 
@@ -126,67 +125,72 @@ function show() {
   batch.forEach((test, index) => test(answer && best(answer.transductive[index])));
   answers({ cells: state.cells, inductive: answer?.inductive, transductive: answer?.transductive[state.testing] });
   slide(state.step);
-  find("told").textContent = inWords(answer);
+  find("told").textContent = inWords(state.waiting ? null : answer);
+  document.body.classList.toggle("waiting", state.waiting);
 }
 
 const ready = prepare().then(() => makeNetwork(data.network));
-let lesson = { cells: null, layers: [] }; // the network after each step on these five
+let lesson = { cells: null, layers: [], steps: null }; // of these five: the network after each step so far, and the next
 
-/** Has the network taught the five drawings that are there, unless it was; false if they change meanwhile. */
-async function teach(network, isStale) {
-  if (lesson.cells === state.cells) return true;
-  tree.dispose(lesson.layers);
-  lesson = { cells: null, layers: [] };
-  const cells = state.cells;
-  const steps = adapt(network, cells.map(({ pixels }) => pixels));
-  while (lesson.layers.length <= data.steps && !isStale()) {
-    lesson.layers.push(steps.next().value.layers);
-    await pause();
+/** The network after so many steps on these five. */
+function taught(network, cells, step) {
+  if (lesson.cells !== cells) {
+    lesson.steps?.return();
+    tree.dispose(lesson.layers);
+    lesson = { cells, layers: [], steps: adapt(network, cells.map(({ pixels }) => pixels)) };
   }
-  steps.return();
-  if (lesson.layers.length > data.steps) lesson.cells = cells;
-  return lesson.cells !== null;
+  return (lesson.layers[step] ??= lesson.steps.next().value.layers);
 }
 
-/** Waits until no stroke is being drawn, then has the network taught, and asks it. */
-const learn = keepUp(async (isStale) => {
+/** What the network answers, in both ways. */
+function ask(layers, { cells, tests, testing }) {
+  const [support, queries] = [cells, tests].map((drawings) => drawings.map(({ pixels }) => pixels));
+  return {
+    inductive: softmax(inductive(layers, support, queries[testing])),
+    transductive: transductive(layers, queries).map(softmax),
+  };
+}
+
+const keepLearning = keepUp(async (isStale) => {
   const network = await ready;
   while (drawing || performance.now() < quietFrom) await pause(30);
-  const { cells, tests, testing } = state;
-  if (isStale()) return;
-  state.answers = [];
-  if (testing !== null && cells.every(Boolean)) {
-    if (!(await teach(network, isStale))) return;
-    const support = cells.map(({ pixels }) => pixels);
-    const queries = tests.map(({ pixels }) => pixels);
-    for (const layers of lesson.layers) {
-      if (isStale()) return;
-      state.answers.push({
-        inductive: softmax(inductive(layers, support, queries[testing])),
-        transductive: transductive(layers, queries).map(softmax),
-      });
-      await pause();
+  const given = { ...state };
+  const found = [];
+  const complete = given.testing !== null && given.cells.every(Boolean);
+  for (let step = 0; complete && step <= data.steps; step++) {
+    if (isStale()) return;
+    found.push(ask(taught(network, given.cells, step), given));
+    if (step >= state.step) {
+      Object.assign(state, { answers: found, waiting: false });
+      show();
     }
+    await pause();
   }
+  if (isStale()) return;
+  Object.assign(state, { answers: found, waiting: false });
   show();
 });
+
+/** Has the network taught the five drawings, and asked, once no stroke is being drawn; what was answered is grey. */
+function learn() {
+  state.waiting = true;
+  show();
+  keepLearning();
+}
 
 /** Another set of Omniglot: five characters, and a test drawing of each. */
 function takeAnother() {
   state.set = (state.set + 1) % sets.length;
   Object.assign(state, { cells: sets[state.set].support, tests: sets[state.set].query, testing: state.set % ways });
-  show();
   learn();
 }
 
 function clearAll() {
   Object.assign(state, { cells: state.cells.map(() => null), testing: null });
-  show();
   learn();
 }
 
 find("another").addEventListener("click", takeAnother);
 find("clear").addEventListener("click", clearAll);
 find("seen").addEventListener("change", ({ target }) => find("cells").classList.toggle("seeing", target.checked));
-show();
 learn();

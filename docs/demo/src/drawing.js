@@ -3,7 +3,7 @@
 
 export const SIDE = 105; // of Omniglot's drawings
 export const SEEN = 28; // of the network's images
-export const LINE = 4; // width of a line, as in Omniglot
+export const LINE = 5; // width of a line, as in Omniglot
 const EXTENT = 68; // the longer side of a drawing: the median of Omniglot's
 
 /** The raster of a text with a bit for each pixel. */
