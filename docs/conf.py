@@ -11,7 +11,7 @@ from sphinx.application import Sphinx
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "demo")]
 
-import draw  # noqa: E402
+import characters  # noqa: E402
 import quoted  # noqa: E402
 import sine  # noqa: E402
 
@@ -93,7 +93,7 @@ def write_demos(app: Sphinx, error: Exception | None) -> None:
     """The pages that try.md and draw.md show, each one file beside it."""
     if error is None:
         sine.write_page(Path(app.outdir) / "sine.html", sine.sine_page())
-        draw.write_page(Path(app.outdir) / "draw.html")
+        characters.write_page(Path(app.outdir) / "characters.html")
 
 
 def setup(app: Sphinx) -> None:

@@ -1,4 +1,4 @@
-// Uses the page of characters in Chromium: `node browser_draw.mjs draw.html [FOLDER for screenshots]`.
+// Uses the page of characters in Chromium: `node browser_draw.mjs characters.html [FOLDER for screenshots]`.
 
 import assert from "node:assert/strict";
 import { atAllSizes, browse, settled } from "./browser.mjs";

@@ -5,7 +5,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { build } from "esbuild";
 
-const PAGES = { page: "../../jax_meta/saved/page/template.html", draw: "draw_template.html" };
+const PAGES = { page: "../../jax_meta/saved/page/template.html", draw: "characters_template.html" };
 
 const here = (path) => new URL(path, import.meta.url);
 const read = async (path) => (await readFile(here(path), "utf8")).trim();

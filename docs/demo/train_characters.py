@@ -5,7 +5,7 @@
 It is MAML's network of the few-shot benchmark on Omniglot, 5-way 1-shot, seed 0, with fewer filters and meta-steps:
 five minutes on one CPU core. Its drawings are moved to the middle, as those of the page are. It writes
 networks/characters.safetensors, and characters.json with the accuracies on held-out characters and some sets of them.
-The page is then made by `python docs/demo/draw.py`.
+The page is then made by `python docs/demo/characters.py`.
 """
 
 import base64

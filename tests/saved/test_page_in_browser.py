@@ -24,7 +24,7 @@ from jax_meta.saved.page.networks import Network, describe_network
 from tests.saved.model_file_cases import KEY
 from tests.saved.pages import DEMO, demo
 
-TEMPLATES = (DEMO.parents[1] / "jax_meta" / "saved" / "page" / "template.html", DEMO / "draw_template.html")
+TEMPLATES = (DEMO.parents[1] / "jax_meta" / "saved" / "page" / "template.html", DEMO / "characters_template.html")
 STEPS = (0, 1, 10)
 DRAWING_STEPS = (0, 1, 3)
 SIDE = 105
@@ -106,7 +106,7 @@ def agree(path, cases):
 
 def characters_case(name, loaded, drawings):
     """What `adapt` makes of a set of drawings, and each answer of the network as the page has it."""
-    network = demo("draw").describe_characters(loaded)
+    network = demo("characters").describe_characters(loaded)
     support, query = (np.stack([seen(text) for text in drawings[part]]) for part in ("support", "query"))
     apply = jax.jit(loaded.apply)
 
@@ -150,12 +150,12 @@ def test_the_page_of_characters_answers_what_python_answers(tmp_path):
 def pixels_of(strokes):
     """What the network sees of strokes: in the middle, of one size, 5 pixels of 105 wide, the nearest of each 3.75."""
     points = np.concatenate(strokes)
-    middle, extent = (points.max(0) + points.min(0)) / 2, np.ptp(points, axis=0).max()
-    centres = (np.floor((np.arange(28) + 0.5) * SIDE / 28) + 0.5) - SIDE / 2
+    middle, extent = (points.max(0) + points.min(0)) / 2, max(np.ptp(points, axis=0).max(), 5)
+    centres = np.floor((np.arange(28) + 0.5) * SIDE / 28) - 50
     places = np.stack(np.meshgrid(centres, centres), axis=-1)  # [row, column, x and y]
     ink = np.zeros((28, 28), bool)
     for stroke in strokes:
-        line = (np.asarray(stroke) - middle) * 68 / extent
+        line = (np.asarray([stroke[0], *stroke]) - middle) * 68 / extent
         for part in np.linspace(0, 1, 2001)[:, None]:
             for place in line[:-1] + part * np.diff(line, axis=0):
                 ink |= np.linalg.norm(places - place, axis=-1) <= 2.5
@@ -167,7 +167,9 @@ def test_strokes_are_seen_as_omniglot_is(tmp_path):
     larger = [[(2 * x - 7, 2 * y + 11) for x, y in stroke] for stroke in strokes]
     expected = {0: {"pixels": pixels_of(strokes)}}
     assert 20 < sum(expected[0]["pixels"]) < 150
-    cases = [{"name": name, "strokes": of, "expected": expected} for name, of in (("as", strokes), ("larger", larger))]
+    cases = [{"name": name, "strokes": of, "expected": expected} for name, of in (("one", strokes), ("larger", larger))]
+    cases += [{"name": "dot", "strokes": [[(30.5, 90.1)]], "expected": {0: {"pixels": pixels_of([[(0.0, 0.0)]])}}}]
+    assert sum(cases[-1]["expected"][0]["pixels"]) == 1
     agree(tmp_path / "cases.json", cases)
 
 
@@ -185,7 +187,7 @@ def test_the_page_works_in_a_browser(tmp_path, page):
     if page == "sine":
         write_page(path, demo("sine").sine_page())
     elif page == "draw":
-        demo("draw").write_page(path)
+        demo("characters").write_page(path)
     else:
         network = Network("own", "A network.", load_model(saved(tmp_path / "model", activation=nn.tanh)))
         write_page(path, Page("Teach own", "Lead.", "<p>About.</p>", [network]))

@@ -12,8 +12,8 @@ from jax_meta.saved.files import load_model
 from tests.saved.model_file_cases import KEY, saved
 from tests.saved.pages import DEMO, assert_loads_nothing, data_of, demo
 
-draw, train = demo("draw"), demo("train_characters")
-PAGE = draw.draw_page()
+characters, train = demo("characters"), demo("train_characters")
+PAGE = characters.characters_page()
 TOLD = json.loads((DEMO / "characters.json").read_text("utf-8"))
 
 
@@ -57,7 +57,7 @@ def test_other_networks_are_refused(tmp_path, model):
     settings = {"model": model, "input_shape": (28, 28, 1), "loss": "classification", "learner": "maml"}
     path = saved(tmp_path / "model", params, **settings)
     with pytest.raises(ValueError, match="knows Conv4 with strides and the mean over space, not Conv4"):
-        draw.describe_characters(load_model(path))
+        characters.describe_characters(load_model(path))
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (6, 1), (2, 4)])

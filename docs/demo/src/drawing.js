@@ -5,8 +5,9 @@ export const SIDE = 105; // of Omniglot's drawings
 export const SEEN = 28; // of the network's images
 export const LINE = 5; // width of a line, as in Omniglot
 const EXTENT = 68; // the longer side of a drawing: the median of Omniglot's
+const MIDDLE = 50.5; // that of a pixel which the network sees, or it would see no dot
 
-/** The raster of a text with a bit for each pixel. */
+/** The raster of bytes that have a bit for each pixel. */
 export const unpack = (bytes) => Uint8Array.from({ length: SIDE * SIDE }, (_, at) => (bytes[at >> 3] >> (7 - (at & 7))) & 1);
 
 /** The pixels that the network sees: the nearest to the middle of each of theirs. */
@@ -15,11 +16,11 @@ export function shrink(raster) {
   return Float32Array.from({ length: SEEN * SEEN }, (_, at) => raster[from(Math.floor(at / SEEN)) * SIDE + from(at % SEEN)]);
 }
 
-/** Strokes in the middle, as large as Omniglot's drawings mostly are. */
+/** Strokes moved to the middle, as large as Omniglot's drawings mostly are. */
 export function centre(strokes) {
   const [low, high] = [Math.min, Math.max].map((most) => [0, 1].map((axis) => most(...strokes.flat().map((point) => point[axis]))));
   const factor = EXTENT / Math.max(high[0] - low[0], high[1] - low[1], LINE);
-  return strokes.map((stroke) => stroke.map((point) => point.map((value, axis) => SIDE / 2 + factor * (value - (low[axis] + high[axis]) / 2))));
+  return strokes.map((stroke) => stroke.map((point) => point.map((value, axis) => MIDDLE + factor * (value - (low[axis] + high[axis]) / 2))));
 }
 
 /** How far a point is from the line between two others. */

@@ -1,6 +1,6 @@
 """Writes the page "Draw five characters" from what `python docs/demo/train_characters.py` left beside this file.
 
-python docs/demo/draw.py draw.html
+python docs/demo/characters.py characters.html
 """
 
 import json
@@ -61,7 +61,7 @@ Tenenbaum, 2015), of characters taken at random from those held out.</p>
 four digits.</p>"""
 
 
-def draw_page() -> str:
+def characters_page() -> str:
     """The page's HTML."""
     loaded = load_model(HERE / "networks" / "characters.safetensors")
     told = json.loads((HERE / "characters.json").read_text("utf-8"))
@@ -75,7 +75,7 @@ def draw_page() -> str:
         rate=loaded.settings["optimizer"]["learning_rate"],
     )
     data = {"steps": STEPS, "sets": told["sets"], "network": describe_characters(loaded)}
-    template = (HERE / "draw_template.html").read_text("utf-8")
+    template = (HERE / "characters_template.html").read_text("utf-8")
     return fill(template, title="Draw five characters", lead=LEAD, about=about, data=data)
 
 
@@ -101,8 +101,8 @@ def layers(tree: Any) -> list[dict[str, Any]]:
 
 def write_page(path: Path) -> None:
     """Writes the page as one file that needs no other, whole or not at all."""
-    write_whole(path, draw_page().encode())
+    write_whole(path, characters_page().encode())
 
 
 if __name__ == "__main__":
-    write_page(Path(sys.argv[1] if len(sys.argv) > 1 else "draw.html"))
+    write_page(Path(sys.argv[1] if len(sys.argv) > 1 else "characters.html"))
