@@ -100,6 +100,16 @@ await browse(async ({ check, open, folder }) => {
     assert.match(await told(page), /^Answers after 1 step: 1 \(inductive\), \d \(transductive\)\.$/);
   });
 
+  await check("one character five times spoils the transductive answer, and not the inductive one", async () => {
+    for (let time = 0; time < 5; time++) {
+      await page.getByRole("button", { name: "Clear Test" }).click();
+      await draw(page, TEST, [RING.map(([x, y]) => [x, 0.5 + (0.9 + 0.05 * time) * (y - 0.5)])]);
+      assert.equal(best(await inductive(page)), 0);
+    }
+    const together = await page.locator("#batch span").allTextContents();
+    assert(together.filter((answer) => answer === "→ 1").length < 4, `${together}`);
+  });
+
   await check("what the network sees, and another five, by keys", async () => {
     assert.equal(await pad(page, 0).locator(".seen").isVisible(), false);
     await page.locator("#seen").focus();
