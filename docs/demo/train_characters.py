@@ -55,7 +55,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as run, progress(Path(run) / "log", "train_characters.py") as begin:
         state = jax_meta.init(experiment.learner, experiment.optimizer, experiment.params, run_key)
         state, _ = train(experiment, state, Path(run), {"seed": 0}, begin)
-        accuracies = test(experiment, state.params, begin) | test_piles(experiment, state.params, splits)
+        accuracies = test(experiment, state.params, begin) | measure_piles(experiment, state.params, splits)
     save(experiment, state.params)
     percents = {
         kind: [round(100 * float(part), 1) for part in values.mean(axis=0)] for kind, values in accuracies.items()
@@ -82,7 +82,7 @@ def centred(drawing: np.ndarray) -> np.ndarray:
     return np.roll(drawing, shifts, (0, 1))
 
 
-def test_piles(experiment: Experiment, params: Any, splits: Splits) -> dict[str, np.ndarray]:
+def measure_piles(experiment: Experiment, params: Any, splits: Splits) -> dict[str, np.ndarray]:
     """Accuracies as those of `test`, of queries that are classified together and are not one of each class.
 
     They are drawn at random from five of each class ("mixed"), or are all of one class ("alike").
