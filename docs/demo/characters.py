@@ -56,7 +56,7 @@ middle, made as large as most of Omniglot's, and seen in 28 by 28 pixels.</li>
 <p>Four convolutions of {filters} filters and stride 2, each with normalisation by the batch at hand, then a linear
 layer: {parameters:,} parameters, meta-trained for minutes on {ways}-way 1-shot tasks of Omniglot. It takes steps of
 SGD of size {rate:g} on the mean cross-entropy of the five. The first drawings are Omniglot's (Lake, Salakhutdinov and
-Tenenbaum, 2015), of characters taken at random from those held out.</p>
+Tenenbaum, 2015; MIT licence, © 2015 Brenden Lake), of characters taken at random from those held out.</p>
 <p>Nothing here is a recording. The gradients are taken in your browser by jax-js, and the answers agree with JAX's to
 four digits.</p>"""
 
