@@ -11,6 +11,7 @@ from sphinx.application import Sphinx
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "demo")]
 
+import characters  # noqa: E402
 import quoted  # noqa: E402
 import sine  # noqa: E402
 
@@ -88,13 +89,14 @@ def name_role(name, rawtext, text, lineno, inliner, options=None, content=()):
     return [reference], []
 
 
-def write_demo(app: Sphinx, error: Exception | None) -> None:
-    """The page that try.md shows, one file beside it."""
+def write_demos(app: Sphinx, error: Exception | None) -> None:
+    """The pages that try.md and draw.md show, each one file beside it."""
     if error is None:
         sine.write_page(Path(app.outdir) / "sine.html", sine.sine_page())
+        characters.write_page(Path(app.outdir) / "characters.html")
 
 
 def setup(app: Sphinx) -> None:
-    """Adds the role of single backticks, and the page of sines."""
+    """Adds the role of single backticks, and the pages to try."""
     app.add_role("name", name_role)
-    app.connect("build-finished", write_demo)
+    app.connect("build-finished", write_demos)

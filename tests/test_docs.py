@@ -53,6 +53,12 @@ def test_no_page_of_results_has_a_number_that_no_file_gave():
     }
 
 
+def test_a_page_to_try_has_an_address_of_its_own():
+    shown = re.findall(r'<iframe src="(\w+)\.html"', "\n".join(PAGES.values()))
+    assert len(shown) == 2
+    assert not {f"{name}.md" for name in shown} & set(PAGES)
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

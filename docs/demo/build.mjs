@@ -1,20 +1,33 @@
-// Makes jax_meta/saved/page/template.html of src/: one HTML file with its style and script inside, which the Python
-// package fills with a title, a text and networks. `node build.mjs FILE` writes elsewhere.
+// Makes the templates of the pages of src/: each one HTML file with its style and script inside, which Python fills with
+// a title, a text and networks. `node build.mjs FOLDER` writes them elsewhere.
 
 import { readFile, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { build } from "esbuild";
 
+const PAGES = { page: "../../jax_meta/saved/page/template.html", draw: "characters_template.html" };
+
 const here = (path) => new URL(path, import.meta.url);
-const read = (path) => readFile(here(path), "utf8");
+const read = async (path) => (await readFile(here(path), "utf8")).trim();
 const elsewhere = process.argv[2];
 
 const options = { bundle: true, minify: true, write: false, logLevel: "warning", absWorkingDir: here(".").pathname };
-const script = await build({ ...options, entryPoints: ["src/page.js"], format: "iife", target: "es2022" });
-const style = await build({ ...options, entryPoints: ["src/page.css"] });
-const licence = (await read("node_modules/@jax-js/jax/LICENSE")).trim();
-const inside = {
-  STYLE: style.outputFiles[0].text.trim(),
-  SCRIPT: `/*! jax-js\n${licence}\n*/\n${script.outputFiles[0].text.trim().replaceAll("</script", "<\\/script")}`,
-};
-const page = (await read("src/page.html")).replace(/\{\{(STYLE|SCRIPT)\}\}/g, (_, name) => inside[name]);
-await writeFile(elsewhere ?? here("../../jax_meta/saved/page/template.html"), page);
+const licence = await read("node_modules/@jax-js/jax/LICENSE");
+
+/** One file of a source file and all that it imports. */
+async function bundle(path, more = {}) {
+  const { outputFiles } = await build({ ...options, ...more, entryPoints: [path] });
+  return outputFiles[0].text.trim();
+}
+
+for (const [name, place] of Object.entries(PAGES)) {
+  const script = await bundle(`src/${name}.js`, { format: "iife", target: "es2022" });
+  const inside = {
+    STYLE: await bundle(`src/${name}.css`),
+    BODY: await read(`src/${name}.html`),
+    SCRIPT: `/*! jax-js\n${licence}\n*/\n${script.replaceAll("</script", "<\\/script")}`,
+  };
+  const shell = await read("src/shell.html");
+  const page = shell.replace(/\{\{(STYLE|BODY|SCRIPT)\}\}/g, (_, part) => inside[part]);
+  await writeFile(elsewhere ? join(elsewhere, basename(place)) : here(place), `${page}\n`);
+}

@@ -1,7 +1,7 @@
-// What the Python library does in `jax_meta.adapt`: plain steps of gradient descent on the mean squared error of points.
-// Arrays of jax-js count their references: every use but the last takes `.ref`, and a call takes over what it is given.
+// A multilayer perceptron, taught by steps of gradient descent on the mean squared error of points.
 
-import { jit, nn, numpy as np, tree, valueAndGrad } from "@jax-js/jax";
+import { jit, nn, numpy as np, tree } from "@jax-js/jax";
+import { makeStep, startOf } from "./descent.js";
 
 const ACTIVATIONS = {
   relu: nn.relu,
@@ -18,14 +18,6 @@ const ACTIVATIONS = {
 const CAPACITIES = [16, 64]; // of points: a program is compiled for each, and the places that are left weigh nothing
 export const MAX_POINTS = CAPACITIES.at(-1);
 
-/** An array from `{shape, values}`, its float32 numbers in base64, little-endian. */
-function decode({ shape, values }) {
-  const bytes = Uint8Array.from(atob(values), (character) => character.charCodeAt(0));
-  return np.array(new Float32Array(bytes.buffer)).reshape(shape);
-}
-
-const decodeAll = (layers) => layers.map(({ kernel, bias }) => ({ kernel: decode(kernel), bias: decode(bias) }));
-
 /** Outputs `[examples, 1]` of a multilayer perceptron at `inputs` `[examples, 1]`. */
 function apply(activation, layers, inputs) {
   const last = layers.length - 1;
@@ -36,17 +28,14 @@ function apply(activation, layers, inputs) {
 }
 
 /** `(layers, start, rates, pull, batch, grid) -> [loss, outputs on the grid, layers after one more step]`, compiled. */
-function makeStep(activation) {
+function compile(activation) {
   function loss(layers, { inputs, targets, weights }) {
     return np.sum(np.square(apply(activation, layers, inputs).sub(targets)).mul(weights));
   }
+  const step = makeStep(loss);
   return jit((layers, start, rates, pull, batch, grid) => {
     const outputs = apply(activation, tree.ref(layers), grid);
-    const [value, slopes] = valueAndGrad(loss)(tree.ref(layers), batch);
-    const move = (param, first, rate, slope) =>
-      param.ref.sub(rate.mul(slope.add(pull.ref.mul(param.sub(first))))); // φ - α (∇L(φ) + λ (φ - θ)), mostly λ = 0
-    const moved = tree.map(move, layers, start, rates, slopes);
-    pull.dispose();
+    const [value, moved] = step(layers, start, rates, pull, batch);
     return [value, outputs, moved];
   });
 }
@@ -54,9 +43,9 @@ function makeStep(activation) {
 const steps = {}; // by activation: networks of one shape share a program
 
 /** A network of the page's data, ready to be taught. */
-export function makeNetwork({ activation, pull, layers, rates }) {
-  steps[activation] ??= makeStep(ACTIVATIONS[activation]);
-  return { step: steps[activation], pull: np.array(pull), start: decodeAll(layers), rates: decodeAll(rates) };
+export function makeNetwork({ activation, ...network }) {
+  steps[activation] ??= compile(ACTIVATIONS[activation]);
+  return { step: steps[activation], ...startOf(network) };
 }
 
 /** Points `[[x, y], ...]` as a batch; weights add up to 1, or to 0 where there is no point. */

@@ -1,17 +1,15 @@
 // What the page does: it keeps the points and the step that is shown, has the networks taught, and draws.
 
-import { defaultDevice, init } from "@jax-js/jax";
 import { makeErrors } from "./errors.js";
 import { makeNetwork, MAX_POINTS, teach } from "./learn.js";
 import { makePlane } from "./plane.js";
 import * as sines from "./sines.js";
+import { data, find, keepUp, makeSlider, pause, prepare } from "./start.js";
 import { makeTable } from "./table.js";
 
 const GRID = 201;
 const PATIENCE = 16; // milliseconds of computing after which the browser has its turn
 
-const find = (id) => document.getElementById(id);
-const data = JSON.parse(find("data").textContent);
 const [low, high] = data.xRange;
 const grid = Array.from({ length: GRID }, (_, index) => low + ((high - low) * index) / (GRID - 1));
 
@@ -22,8 +20,6 @@ const state = {
   hidden: new Set(), // networks whose curves are not shown
   traces: data.networks.map(() => []), // {loss, outputs} after each step, by network
 };
-let changed = false; // whether the points are others than those that are being taught
-let teaching = false;
 
 const plane = makePlane(find("plane"), { ...data, count: data.networks.length, onPoints: changePoints });
 const errors = makeErrors(find("errors"), { steps: data.steps, count: data.networks.length });
@@ -31,6 +27,8 @@ const table = makeTable(find("losses"), data.networks, (index, shown) => {
   state.hidden[shown ? "delete" : "add"](index);
   draw();
 });
+
+const slide = makeSlider(data.steps, showStep);
 
 const mean = (numbers) => numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
 
@@ -50,21 +48,19 @@ function draw() {
   errors.draw({ errors: shown(sine ? onSine : onPoints), step });
   table.draw({ onPoints: onPoints.map((of) => of[step]), onSine: onSine.map((of) => of[step]) });
   find("errors-of").textContent = sine ? "Error on the whole sine" : "Error on the points";
-  find("steps").value = step;
-  find("steps").setAttribute("aria-valuetext", `after ${step} step${step === 1 ? "" : "s"}`);
-  find("step").textContent = step;
+  slide(step);
   find("truth").disabled = !sine;
   find("empty").hidden = points.length > 0;
 }
 
-const pause = () => new Promise((resolve) => setTimeout(resolve));
+const ready = prepare().then(() => data.networks.map(makeNetwork));
 
 /** Teaches the points that are there now; shows each step as soon as the slider's is reached. */
-async function teachAll(networks) {
-  const lessons = networks.map((network) => teach(network, state.points, grid));
+const learn = keepUp(async (isStale) => {
+  const lessons = (await ready).map((network) => teach(network, state.points, grid));
   const traces = lessons.map(() => []);
   let turn = performance.now();
-  for (let step = 0; step <= data.steps && !(changed && step > state.step); step++) {
+  for (let step = 0; step <= data.steps && !(isStale() && step > state.step); step++) {
     lessons.forEach((lesson, index) => traces[index].push(lesson.next().value));
     if (step >= state.step) state.traces = traces;
     if (performance.now() - turn > PATIENCE) {
@@ -76,25 +72,7 @@ async function teachAll(networks) {
   lessons.forEach((lesson) => lesson.return());
   state.traces = traces;
   draw();
-}
-
-let networks = null; // once jax-js is ready
-
-async function learn() {
-  changed = true;
-  if (teaching || !networks) return;
-  teaching = true;
-  document.body.setAttribute("aria-busy", "true");
-  try {
-    while (changed) {
-      changed = false;
-      await teachAll(networks);
-    }
-  } finally {
-    teaching = false;
-    document.body.removeAttribute("aria-busy");
-  }
-}
+});
 
 function changePoints(points, told) {
   if (points.length > MAX_POINTS) {
@@ -132,8 +110,6 @@ function play() {
   player = setInterval(() => (state.step < data.steps ? showStep(state.step + 1) : stop()), 200);
 }
 
-find("steps").max = data.steps;
-find("steps").addEventListener("input", (event) => showStep(event.target.valueAsNumber));
 find("play").addEventListener("click", play);
 find("clear").addEventListener("click", () => changeTask({ sine: null, points: [] }, "All points taken away."));
 find("truth").addEventListener("change", draw);
@@ -148,19 +124,4 @@ new ResizeObserver(() => {
 }).observe(document.body);
 if (data.sines) Object.assign(state, sines.first());
 draw();
-
-async function start() {
-  try {
-    await init("wasm");
-    defaultDevice("wasm");
-    networks = data.networks.map(makeNetwork);
-    await learn();
-  } catch (error) {
-    find("told").className = "wrong";
-    find("told").textContent = `This page cannot compute here: ${error.message}`;
-    document.body.removeAttribute("aria-busy");
-    console.error(error);
-  }
-}
-
-start();
+learn();

@@ -1,4 +1,4 @@
-// The few things that both plots are made of.
+// The few things that plots, pictures and tables are made of.
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 
@@ -14,6 +14,10 @@ export function set(node, attributes) {
 /** A new element in its parent. */
 export const add = (parent, name, attributes = {}) =>
   set(parent.appendChild(document.createElementNS(NAMESPACE, name)), attributes);
+
+/** A new element of HTML in its parent. */
+export const element = (parent, name, properties = {}) =>
+  parent.appendChild(Object.assign(document.createElement(name), properties));
 
 /** So many children of one kind in a group; those that are there already stay the same nodes. */
 export function keep(group, name, count) {

@@ -1,15 +1,13 @@
 // The table: which line is whose, whether it is shown, and the loss of each network.
 
+import { element } from "./svg.js";
+
 /** A mean squared error in three digits. */
 function number(value) {
   if (value === undefined) return "–";
   if (!Number.isFinite(value)) return "diverged";
   if (value >= 1e5 || (value < 1e-3 && value !== 0)) return value.toExponential(1);
   return value < 1000 ? value.toPrecision(3) : value.toFixed(0);
-}
-
-function element(parent, name, properties = {}) {
-  return parent.appendChild(Object.assign(document.createElement(name), properties));
 }
 
 /** The rows in a `<tbody>`; `onShow(index, shown)` when a network is shown or hidden. */

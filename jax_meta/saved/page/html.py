@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jax_meta.saved.page.networks import Network, describe_network
 from jax_meta.whole_files import write_whole
@@ -61,10 +61,15 @@ def make_page(page: Page) -> str:
         "sines": page.sines,
         "networks": [describe_network(network) for network in page.networks],
     }
+    return fill(template, title=page.title, lead=page.lead, about=page.about, data=data)
+
+
+def fill(template: str, *, title: str, lead: str, about: str, data: Any) -> str:
+    """A template with its parts in place: the title is text, lead and about are HTML, and data what JSON can hold."""
     content = {
-        "TITLE": html.escape(page.title),
-        "LEAD": page.lead,
-        "ABOUT": page.about,
+        "TITLE": html.escape(title),
+        "LEAD": lead,
+        "ABOUT": about,
         "DATA": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),  # so that no name in it ends the script
     }
     return re.sub(r"\{\{(TITLE|LEAD|ABOUT|DATA)\}\}", lambda match: content[match[1]], template)
