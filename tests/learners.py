@@ -97,10 +97,7 @@ LEARNERS: dict[str, Callable[..., MetaLearner]] = {
 }
 OF_CLASSES = ("proto_maml", "protonet", "r2d2")
 """Learners that classify, and are tested on `blobs`."""
-FAST = (
-    *("transfer", "maml", "fomaml", "reptile", "reptile, minibatches", "carried_reptile", "anil", "meta_sgd", "imaml"),
-    *("cavia", "maml_plus_plus", "protonet"),
-)
+FAST = ("transfer", "maml", "reptile", "carried_reptile", "anil", "meta_sgd", "protonet")
 """Learners whose contract is tested each time; that of the others, which share their code, is slow by number."""
 
 

@@ -68,6 +68,22 @@ FINITE_BUT_WHERE_ALL_IS_OFF = {
     "polyak": optax.polyak_sgd(0.01),
 }
 OPTIMIZERS = FINITE | NOT_FINITE | FINITE_BUT_WHERE_ALL_IS_OFF
+FAST = (
+    "sgd",
+    "momentum",
+    "rmsprop",
+    "adam, eps_root",
+    "schedule and clipping",
+    "adam",
+    "adamw",
+    "lars",
+    *FINITE_BUT_WHERE_ALL_IS_OFF,
+)
+"""Those that are tried each time: of each kind of verdict some; the others are slow by number."""
+
+
+def each(names):
+    return [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in names]
 
 
 @cache
@@ -107,7 +123,7 @@ def is_accepted(optimizer, num_steps=NUM_STEPS, params=PARAMS):
     return True
 
 
-@pytest.mark.parametrize("name", [*FINITE, *NOT_FINITE])
+@pytest.mark.parametrize("name", each([*FINITE, *NOT_FINITE]))
 def test_the_check_tells_the_truth(name):
     second_order, _ = gradients(OPTIMIZERS[name])
     assert is_finite(second_order) == (name in FINITE)
@@ -145,7 +161,7 @@ def test_and_is_else_the_slope_of_the_query_loss(name):
     assert float(measured) == pytest.approx(float(given), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", each(OPTIMIZERS))
 def test_first_order_learners_take_any_optimizer(name):
     for gradient in gradients(OPTIMIZERS[name])[1]:
         assert is_finite(gradient)
