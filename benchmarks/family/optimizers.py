@@ -26,7 +26,7 @@ from jax_meta.networks.models import MLP
 
 HORIZON, LONGER = 100, 200  # inner steps in training, and at test
 UNROLL, PART = 20, 50
-RATES = tuple(float(f"{rate:.1g}") for rate in np.geomspace(1e-3, 10, 9))
+RATES = tuple(float(f"{rate:.1g}") for rate in np.geomspace(1e-3, 100, 11))
 OPTIMIZERS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
     "SGD": optax.sgd,
     "momentum": partial(optax.sgd, momentum=0.9),

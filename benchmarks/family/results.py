@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from benchmarks.family.figures import draw, draw_curves, measured
 from benchmarks.family.images import TRIAL
 from benchmarks.family.learners import PROBLEMS
+from benchmarks.family.optimizers import HORIZON
 from benchmarks.family.published import BUDGETS, PUBLISHED, SINES
 from benchmarks.family.sines import POINTS, SHOWN
 from benchmarks.harness.results import Row, markdown_table, save_figure, write_results
@@ -19,6 +20,7 @@ from jax_meta import estimate
 Records = dict[str, dict[str, dict]]  # by problem and learner
 FIRST_OF_DIFFERENCES = "maml"
 CURVES = ("quadratics", "small-networks")
+CURVE_STEPS = (20, 50, 100, 200)
 
 
 def write(options: argparse.Namespace) -> None:
@@ -44,10 +46,19 @@ def summary(records: Records) -> Records:
         first = learners.get(FIRST_OF_DIFFERENCES, {}).get("right")
         for learner, record in learners.items():
             short = {name: value for name, value in record.items() if name not in ("right", "problem", "curves")}
+            if "curves" in record:
+                short["loss_after_steps"] = {name: losses(curve) for name, curve in record["curves"].items()}
+                if "with_relu" in record:
+                    short["with_relu"] = losses(record["with_relu"])
             if first and "right" in record and learner != FIRST_OF_DIFFERENCES:
                 short["more_than_maml"] = difference(record["right"], first, PROBLEMS[problem].ways)
             told.setdefault(problem, {})[learner] = short
     return told
+
+
+def losses(curve: dict) -> dict[str, float]:
+    """The mean loss after some of the steps."""
+    return {str(step): curve["mean"][step] for step in CURVE_STEPS}
 
 
 def difference(right: dict, first: dict, ways: int) -> dict:
@@ -69,11 +80,8 @@ def table(told: dict) -> str:
     parts += [sines_table(name, problems[name]) for name in done(POINTS, "error_after_steps")]
     parts += [images_table(name, problems[name], told["seconds_to_train"]) for name in done(PROBLEMS, "accuracy")]
     parts += [memory_table(problems[name]) for name in done(["inner-steps"], "mebibytes_by_steps")]
+    parts += [curves_table(name, problems[name]["lstm_optimizer"]) for name in done(CURVES, "loss_after_steps")]
     return "\n".join([*parts, failures(problems)])
-
-
-def measured(learners: dict[str, dict], what: str) -> list[tuple[str, dict]]:
-    return [(learner, record) for learner, record in learners.items() if what in record]
 
 
 def sines_table(name: str, learners: dict[str, dict]) -> str:
@@ -163,6 +171,18 @@ def memory_table(learners: dict[str, dict]) -> str:
     )
 
 
+def curves_table(name: str, record: dict) -> str:
+    """Losses of the LSTM and of the others; and of the LSTM on networks of another kind."""
+    found = record["loss_after_steps"] | ({"LSTM, on ReLU": record["with_relu"]} if "with_relu" in record else {})
+    rows = [[label, *(f"{after[str(step)]:.2g}" for step in CURVE_STEPS)] for label, after in found.items()]
+    return (
+        f"## The learned optimizer: {name}\n\nMean loss; the LSTM was trained on {HORIZON} steps of other functions, "
+        f"{record['meta_steps']:,} meta-steps of {record['tasks']}, and the others have the step size beside them, the "
+        f"best of {len(record['rates'])} there.\n\n"
+        + markdown_table(["optimizer", *(f"{step} steps" for step in CURVE_STEPS)], rows)
+    )
+
+
 def failures(problems: Records) -> str:
     """Cells that failed, each with the reason; or nothing."""
     found = [
@@ -171,45 +191,6 @@ def failures(problems: Records) -> str:
         for learner, record in measured(learners, "failed")
     ]
     return "".join(["## Failed\n\n", *found]) if found else ""
-
-
-def draw(told: dict) -> Figure:
-    """The accuracy of each learner on each problem, inductive and transductive, with its interval."""
-    images = [name for name in PROBLEMS if measured(told["problems"].get(name, {}), "accuracy")]
-    columns = max(1, min(3, len(images)))
-    rows = max(1, -(-len(images) // columns))
-    figure = Figure(figsize=(4.4 * columns, 4.6 * rows), dpi=110, layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flat
-    for axes in panels[len(images) :]:
-        axes.set_axis_off()
-    for axes, name in zip(panels, images, strict=False):
-        found = measured(told["problems"][name], "accuracy")
-        found.sort(key=lambda named: named[1]["accuracy"]["inductive"]["mean"])
-        places = np.arange(len(found))
-        for kind, mark in (("inductive", "o"), ("transductive", "|")):
-            values = np.array([[record["accuracy"][kind][of] for of in ("mean", "half_width")] for _, record in found])
-            axes.errorbar(100 * values[:, 0], places, xerr=100 * values[:, 1], fmt=mark, label=kind, markersize=5)
-        axes.set_yticks(places, [record["label"] for _, record in found])
-        axes.set(title=name, xlabel="accuracy on test classes, %")
-        axes.grid(alpha=0.3)
-        handles = axes.get_legend_handles_labels()
-    if images:
-        figure.legend(*handles, loc="outside lower center", ncols=2)
-    return figure
-
-
-def draw_curves(records: dict[str, dict]) -> Figure:
-    """Loss against steps, to twice the steps that the LSTM was trained on."""
-    figure = Figure(figsize=(5.5 * len(records), 4.2), dpi=110, layout="constrained")
-    for axes, (name, record) in zip(np.ravel(figure.subplots(1, len(records))), records.items(), strict=True):
-        for label, curve in record["curves"].items():
-            axes.plot(curve["mean"], label=label, linewidth=2.2 if label == "LSTM" else 1.2)
-        horizon = (len(curve["mean"]) - 1) // 2
-        axes.axvline(horizon, color="0.6", linestyle=":", label=f"trained on {horizon} steps")
-        axes.set(yscale="log", xlabel="steps", ylabel="loss", title=name)
-        axes.grid(alpha=0.3)
-        axes.legend()
-    return figure
 
 
 def row(told: dict) -> Row:

@@ -137,6 +137,20 @@ def test_a_problem_of_which_nothing_came_says_so_and_has_no_table(tmp_path):
     assert "|" not in told
 
 
+def test_the_learned_optimizer_is_told_after_some_steps_and_drawn(tmp_path):
+    curve = {"mean": [float(300 - step) for step in range(201)], "half_width": [0.1] * 201}
+    told = {"label": "LSTM optimizer", "curves": {"LSTM": curve, "SGD, 0.1": curve}, "with_relu": curve, "rates": [0.1]}
+    path = family.path_of(tmp_path, "quadratics", "lstm_optimizer")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(told | {"meta_steps": 7, "tasks": 2}))
+    results.write(Namespace(output=tmp_path, command="the command", seconds=60.0))
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    for label in ("LSTM", "SGD, 0.1", "LSTM, on ReLU"):
+        assert f"| {label} | 2.8e+02 | 2.5e+02 | 2e+02 | 1e+02 |" in lines
+    assert "curves" not in (tmp_path / "results.json").read_text()
+    assert (tmp_path / "learned_optimizer.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_small_images_are_means_of_blocks():
     pixels = np.arange(14 * 14, dtype=np.uint8).reshape(1, 1, 14, 14, 1)
     found = optimizers.small(ClassImages(np.repeat(pixels, 20, axis=1), np.array([20]), ("a",))).images
