@@ -132,20 +132,20 @@ def gradient_learners(steps: int, test_steps: int, rate: float, warped: Any) -> 
     }
 
 
-def optimizer_learners(steps: int, rate: float, curved_rate: float, slow_rate: float) -> dict[str, Entry]:
-    """Those whose inner optimizer is learned; `steps` of MAML++ and KFO, the others take one."""
+def optimizer_learners(rate: float, curved_rate: float, slow_rate: float, kfo_steps: int = 5) -> dict[str, Entry]:
+    """Those whose inner optimizer is learned; MAML++ takes five steps, and Meta-SGD and Meta-Curvature one."""
 
     def with_rate(make: Any, num_steps: int, given: Given, **options: Any) -> MetaLearner:
         return make(given.loss_fn, step_size=given.rate, num_steps=num_steps, **options)
 
     def plus_plus(given: Given) -> MetaLearner:
-        return with_rate(jax_meta.maml_plus_plus, steps, given, weights=given.weights)
+        return with_rate(jax_meta.maml_plus_plus, 5, given, weights=given.weights)
 
     return {
         "meta_sgd": Entry("Meta-SGD", partial(with_rate, jax_meta.meta_sgd, 1), rate),
         "meta_curvature": Entry("Meta-Curvature", partial(with_rate, jax_meta.meta_curvature, 1), curved_rate),
-        "maml_plus_plus": Entry("MAML++", plus_plus, slow_rate, steps, steps),
-        "kfo": Entry("KFO", partial(with_rate, jax_meta.kfo, steps), slow_rate, steps, steps),
+        "maml_plus_plus": Entry("MAML++", plus_plus, slow_rate, 5, 5),
+        "kfo": Entry("KFO", partial(with_rate, jax_meta.kfo, kfo_steps), slow_rate, kfo_steps, kfo_steps),
     }
 
 
@@ -197,7 +197,7 @@ def classifiers(problem: Problem, steps: int | None = None) -> dict[str, Entry]:
         "imaml": Entry("iMAML", partial(implicit, 2.0, implicit_steps), 0.1, implicit_steps, 10),
         "boil": Entry("BOIL", boil, 0.5),
         "cavia": Entry("CAVIA", cavia, 1.0, 2, 2, model=lambda model: model.clone(context=100)),
-        **optimizer_learners(5, rate, 0.4 * problem.ways if omniglot else rate, 0.1),
+        **optimizer_learners(rate, 0.4 * problem.ways if omniglot else rate, 0.1),
         "proto_maml": Entry("Proto-MAML, first order", first_order_proto, 0.01, 5, 5),
         "protonet": Entry("ProtoNet", partial(of_head, jax_meta.protonet), 0.0, 0, 0, ways=episode, queries=5, tasks=1),
         "r2d2": Entry("R2D2", partial(ridge, scale=10.0), 0.0, 0, 0, ways=episode, queries=5, tasks=1),
@@ -216,11 +216,8 @@ def for_values() -> dict[str, Entry]:
 
     def evolved(given: Given) -> MetaLearner:
         return jax_meta.es_maml(
-            given.loss_fn, optax.sgd(given.rate), num_steps=1, sigma=0.05, inner_pairs=10, outer_pairs=16
+            given.loss_fn, optax.sgd(given.rate), num_steps=1, sigma=0.05, inner_pairs=5, outer_pairs=8
         )
-
-    def learned(given: Given) -> MetaLearner:
-        return jax_meta.lstm_optimizer(given.loss_fn, num_steps=5)
 
     def boil(given: Given) -> MetaLearner:
         return jax_meta.boil(given.loss_fn, optax.sgd(given.rate), is_head=f"{given.head}/*", num_steps=1)
@@ -240,8 +237,7 @@ def for_values() -> dict[str, Entry]:
         "imaml": Entry("iMAML", partial(implicit, 0.5, 16), 0.02, 16),
         "boil": Entry("BOIL", boil, 0.01),
         "cavia": Entry("CAVIA", cavia, 1.0, model=lambda _: context()),
-        **optimizer_learners(5, 0.01, 0.01, 0.01),
-        "lstm_optimizer": Entry("LSTM optimizer", learned, 0.0, 5),
+        **optimizer_learners(0.01, 0.01, 0.01, kfo_steps=2),
         "es_maml": Entry("ES-MAML", evolved, 0.01),
         "r2d2": Entry("Ridge regression (R2D2)", ridge, 0.0, 0),
     }
