@@ -94,7 +94,7 @@ def name_role(name, rawtext, text, lineno, inliner, options=None, content=()):
 class KeywordsAreCode(SphinxTransform):
     """A keyword with its text, as in remat="steps", is code wherever it stands: quotes are not to be bent in it."""
 
-    default_priority = 800  # before those of quotes
+    default_priority = 700  # before that of quotes
     keyword = re.compile(r'(\b\w+="\w*")')
 
     def apply(self) -> None:
@@ -106,7 +106,7 @@ class KeywordsAreCode(SphinxTransform):
 
 
 def plain_signature(app, what, name, obj, options, signature, returned):
-    """A signature without the fields that Flax adds, the insides of default objects, and what a protocol seems to take."""
+    """A signature without the fields that Flax adds, the insides of default objects, a protocol's own."""
     if signature == "(*args, **kwargs)":
         return "", returned
     signature = re.sub(r",? ?parent=<[^,]*>, name=None(?=\)$)", "", signature or "")
