@@ -68,6 +68,7 @@ nitpick_ignore_regex = [
 html_theme = "sphinx_book_theme"
 html_title = "jax_meta"
 html_static_path = ["_static"]
+templates_path = ["_templates"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_theme_options = {
