@@ -1,6 +1,7 @@
 """How the site is built: `python -m sphinx -W --keep-going -n -q -j auto -b html docs site`."""
 
 import os
+import re
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "demo")]
 
@@ -66,6 +68,7 @@ nitpick_ignore_regex = [
 html_theme = "sphinx_book_theme"
 html_title = "jax_meta"
 html_static_path = ["_static"]
+templates_path = ["_templates"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_theme_options = {
@@ -89,6 +92,35 @@ def name_role(name, rawtext, text, lineno, inliner, options=None, content=()):
     return [reference], []
 
 
+class KeywordsAreCode(SphinxTransform):
+    """A keyword with its text, as in remat="steps", is code wherever it stands: quotes are not to be bent in it."""
+
+    default_priority = 700  # before that of quotes
+    keyword = re.compile(r'(\b\w+="\w*")')
+
+    def apply(self) -> None:
+        """Splits the texts that have one."""
+        for text in list(self.document.findall(nodes.Text)):
+            if self.keyword.search(text) and not isinstance(text.parent, (nodes.literal, nodes.FixedTextElement)):
+                parts = enumerate(self.keyword.split(text))
+                text.parent.replace(text, [nodes.literal("", part) if i % 2 else nodes.Text(part) for i, part in parts])
+
+
+def plain_signature(app, what, name, obj, options, signature, returned):
+    """A signature without the fields that Flax adds, the insides of default objects, a protocol's own."""
+    if signature == "(*args, **kwargs)":
+        return "", returned
+    signature = re.sub(r",? ?parent=<[^,]*>, name=None(?=\)$)", "", signature or "")
+    return re.sub(r"=<.*?>(?=, \w+=|\)$)", "=...", signature) or None, returned
+
+
+def short_types(app, what, name, obj, options, lines):
+    """Types of attributes without their modules, as those of parameters are."""
+    for i, line in enumerate(lines):
+        if line.startswith(":vartype "):
+            lines[i] = re.sub(r"(?<![\w.~])[a-z]\w*(\.\w+)+", r"~\g<0>", line)
+
+
 def write_demos(app: Sphinx, error: Exception | None) -> None:
     """The pages that try.md and draw.md show, each one file beside it."""
     if error is None:
@@ -99,4 +131,7 @@ def write_demos(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     """Adds the role of single backticks, and the pages to try."""
     app.add_role("name", name_role)
+    app.add_transform(KeywordsAreCode)
+    app.connect("autodoc-process-signature", plain_signature)
+    app.connect("autodoc-process-docstring", short_types, priority=900)
     app.connect("build-finished", write_demos)

@@ -154,9 +154,12 @@ def readme_rows() -> list[str]:
 
 
 def reproduced_table(results: dict[str, Any], figures: list[dict[str, Any]]) -> str:
-    """The table of all figures, with where they were published, the remark and the command."""
-    lines = ["| what | published | here | by | remark | command |", "| --- | ---: | ---: | --- | --- | --- |"]
-    for row, start in zip(figures, reproduced_rows(results, figures), strict=True):
-        command = results[row["result"]]["command"] if "result" in row else row["command"]
-        lines.append(f"{start} {row['source']} | {row.get('remark', '')} | `{command}` |")
-    return "\n".join(lines)
+    """The table of all figures, with where they were published, the remark and the command, by its number below."""
+    commands = [results[row["result"]]["command"] if "result" in row else row["command"] for row in figures]
+    numbers = {command: number for number, command in enumerate(dict.fromkeys(commands), start=1)}
+    lines = ["| what | published | here | by | remark | command |", "| --- | ---: | ---: | --- | --- | ---: |"]
+    for row, start, command in zip(figures, reproduced_rows(results, figures), commands, strict=True):
+        lines.append(f"{start} {row['source']} | {row.get('remark', '')} | {numbers[command]} |")
+    return "\n".join(
+        [*lines, "", "The commands:", "", *(f"{number}. `{command}`" for command, number in numbers.items())]
+    )

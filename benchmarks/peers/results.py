@@ -119,7 +119,7 @@ def start_table(records: Records, peers: dict[str, Entry]) -> str:
 
 
 def draw(records: Records, peers: dict[str, Entry]) -> Figure:
-    columns = min(len(records), 5)
+    columns = min(len(records), 3)
     rows = -(-len(records) // columns)
     size = (2.3 + 2.2 * columns, 0.9 + rows * (0.7 + 0.22 * len(peers)))
     figure = Figure(figsize=size, dpi=110, layout="constrained")

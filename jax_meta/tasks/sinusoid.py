@@ -24,9 +24,9 @@ __all__ = [
     "sample_tasks",
 ]
 
-AMPLITUDES = (0.1, 5.0)
-PHASES = (0.0, 2 * jnp.pi)
-INPUTS = (-5.0, 5.0)
+AMPLITUDES = (0.1, 5.0)  #: The range of amplitudes.
+PHASES = (0.0, 2 * jnp.pi)  #: The range of phases, unless another is given.
+INPUTS = (-5.0, 5.0)  #: The range of inputs.
 
 
 class Sinusoid(NamedTuple):
