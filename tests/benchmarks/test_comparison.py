@@ -158,9 +158,15 @@ def test_a_missing_second_derivative_exceeds_the_tolerance(name):
 
 
 def test_the_workloads_are_those_of_the_issue():
-    found = {(w.model, w.num_tasks, w.inner_steps, w.second_order) for w in WORKLOADS.values() if not w.adapts}
+    trained = [workload for workload in WORKLOADS.values() if not workload.adapts]
+    found = {(w.model, w.num_tasks, w.inner_steps, w.second_order) for w in trained if w.learner == "maml"}
     sines, images = [("mlp", 1, 1), ("mlp", 25, 1), ("mlp", 25, 5)], [("conv4", 4, 1), ("conv4", 4, 5)]
     assert found == {(*numbers, order) for numbers in sines + images for order in (True, False)}
+    relatives = {(w.learner, w.inner_steps): w for w in trained if w.learner != "maml"}
+    assert relatives.keys() == {("anil", 1), ("anil", 5), ("protonet", 0)}
+    assert all(
+        (w.num_tasks, w.ways, w.shots, w.ways * w.queries, w.size) == (4, 5, 1, 75, 28) for w in relatives.values()
+    )
     assert all(name == workload.name for name, workload in WORKLOADS.items())
 
 
