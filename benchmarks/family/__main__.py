@@ -15,9 +15,8 @@ that was stopped begins anew.
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock
@@ -27,7 +26,7 @@ from benchmarks.family.learners import PROBLEMS, classifiers, for_values
 from benchmarks.family.results import write
 from benchmarks.family.sines import POINTS
 from benchmarks.harness.command import COUNT, Begin, make_parser, parse, positive_number, running
-from benchmarks.harness.processes import Machine, WorkerError, ask, receive, start
+from benchmarks.harness.processes import Machine, Worker, WorkerError, ask, receive, start
 from benchmarks.harness.results import write_json
 
 CELLS = (
@@ -91,7 +90,7 @@ def work(cells: list[tuple[str, str]], options: argparse.Namespace, begin: Begin
                 except Empty:
                     return
                 with begin(f"{learner}, {problem}", 1):
-                    record = answered(partial(ask, worker, "cell", problem=problem, learner=learner))
+                    record = measure(worker, problem, learner)
                 path = path_of(options.output, problem, learner)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_json(path, {"learner": learner, **record})
@@ -104,10 +103,10 @@ def work(cells: list[tuple[str, str]], options: argparse.Namespace, begin: Begin
             future.result()
 
 
-def answered(asked: Callable[[], dict]) -> dict:
-    """What a process answered; where it failed, that, so that the others go on."""
+def measure(worker: Worker, problem: str, learner: str) -> dict:
+    """The record of a cell; where it failed, that, so that the others go on."""
     try:
-        return asked()
+        return ask(worker, "cell", problem=problem, learner=learner)
     except WorkerError as error:
         return {"failed": str(error)}
 

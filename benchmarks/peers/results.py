@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from benchmarks.harness.results import Row, markdown_table, rounded, write_results
 from benchmarks.harness.rounds import Record, reasons
@@ -48,7 +49,13 @@ def row(told: dict) -> Row:
     against = "best of all peers"
     found = {name: row["ratios_of_jax_meta"].get(against) for name, row in told["workloads"].items()}
     ratios = ", ".join(f"{name} {best['ratio']:g} x" for name, best in found.items() if best)
-    return 45, f"against the {against}: {ratios}"
+    turns = told["repeats"] + 5  # with those that find how long a turn is
+    measured = [record for row in told["workloads"].values() for record in row["peers"].values() if "median" in record]
+    seconds = [
+        record["startup_seconds"] + record["first_call_seconds"] + turns * record["steps_a_turn"] / record["median"]
+        for record in measured
+    ]
+    return sum(seconds) / 60, f"against the {against}: {ratios}"
 
 
 def versions(peers: dict[str, Entry]) -> dict[str, str]:
@@ -143,6 +150,7 @@ def draw_panel(panel: Axes, row: dict, peers: dict[str, Entry]) -> None:
             panel.plot(*point, "o", color=COLOURS.get(entry.kind))
             panel.annotate(cell(row[name]), point, (0, 4), textcoords="offset points", fontsize=7, ha="center")
     panel.set_xscale("log")
+    panel.xaxis.set_minor_formatter(NullFormatter())  # names of less than a decade stand on one another
     panel.margins(x=0.25)
     panel.set_yticks(range(len(peers)), [entry.label for entry in peers.values()], fontsize=8)
     panel.set_ylim(len(peers) - 0.5, -0.7)
