@@ -10,8 +10,19 @@ import numpy as np
 
 from jax_meta.networks.convolution import convolution
 from jax_meta.networks.dense import dense
+from jax_meta.networks.waves import FourierFeatures, sine
 
-__all__ = ["BatchNorm", "Context", "Convolution", "Dense", "FiLM", "batch_statistics", "max_pool"]
+__all__ = [
+    "BatchNorm",
+    "Context",
+    "Convolution",
+    "Dense",
+    "FiLM",
+    "FourierFeatures",
+    "batch_statistics",
+    "max_pool",
+    "sine",
+]
 
 
 def __dir__() -> list[str]:

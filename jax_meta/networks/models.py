@@ -10,8 +10,9 @@ from jax_meta.arguments import named
 from jax_meta.base import PyTree
 from jax_meta.checks import check_choice
 from jax_meta.networks.layers import BatchNorm, Context, Convolution, Dense, FiLM, batch_statistics, max_pool
+from jax_meta.networks.siren import SIREN
 
-__all__ = ["MLP", "Conv4", "ConvBlock", "ResNet12", "split_head", "uniform_fan_in"]
+__all__ = ["MLP", "SIREN", "Conv4", "ConvBlock", "ResNet12", "split_head", "uniform_fan_in"]
 
 
 def __dir__() -> list[str]:
@@ -200,7 +201,7 @@ def split_head(model: nn.Module) -> tuple[Callable[..., Any], str]:
     """The body of a model and the path of its head: what `jax_meta.protonet`, `proto_maml` and `r2d2` need.
 
     Args:
-        model: an `MLP`, `Conv4` or `ResNet12` with a head.
+        model: an `MLP`, `SIREN`, `Conv4` or `ResNet12` with a head.
 
     Returns:
         `(params, inputs) -> [examples, features]`, which reads nothing of the head; and a path, as "params/Dense_0".
@@ -214,12 +215,12 @@ def split_head(model: nn.Module) -> tuple[Callable[..., Any], str]:
         >>> params = jax_meta.models.MLP(hidden=(8,), outputs=None).init(jax.random.key(0), jnp.ones((3, 2)))
         >>> assert features(params, jnp.ones((3, 2))).shape == (3, 8) and head == "params/Dense_1"
     """
-    if isinstance(model, MLP) and model.outputs is not None:
+    if isinstance(model, MLP | SIREN) and model.outputs is not None:
         return model.clone(outputs=None).apply, f"params/Dense_{len(model.hidden)}"
     if isinstance(model, Conv4 | ResNet12) and model.ways is not None:
         return model.clone(ways=None).apply, "params/Dense_0"
     raise TypeError(
-        f"split_head knows MLP, Conv4 and ResNet12 with a head, got {named(model)}: give the learner "
+        f"split_head knows MLP, SIREN, Conv4 and ResNet12 with a head, got {named(model)}: give the learner "
         "features=(params, inputs) -> [examples, features] and the head's path, such as 'params/Dense_2'."
     )
 

@@ -160,8 +160,10 @@ conv4 = {
     "use_scale": flag,
     "context": context,
 }
+siren = {"hidden": widths, "outputs": optional(width), "frequency": number}
 MODELS = {
     "MLP": Entry(models.MLP, mlp),
+    "SIREN": Entry(models.SIREN, siren),
     "Conv4": Entry(models.Conv4, conv4, ("ways",)),
     "ResNet12": Entry(models.ResNet12, {"ways": optional(width), "widths": widths}, ("ways",)),
 }

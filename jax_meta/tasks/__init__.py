@@ -2,13 +2,17 @@
 
 from jax_meta.tasks import sinusoid
 from jax_meta.tasks.episodes import episodes, sample_episodes
+from jax_meta.tasks.fields import coordinates, fields, pixels_of
 from jax_meta.tasks.preparations import flip, in_turn, inverted, shift, standardised, unit_interval
 
 __all__ = [
+    "coordinates",
     "episodes",
+    "fields",
     "flip",
     "in_turn",
     "inverted",
+    "pixels_of",
     "sample_episodes",
     "shift",
     "sinusoid",

@@ -1,0 +1,107 @@
+"""A cell is a start of a seed: how it is made, measured and kept."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import serialization
+from PIL import Image
+
+from benchmarks.fields.measure import (
+    Images,
+    after_steps,
+    choose_frequency,
+    choose_rates,
+    draw,
+    mean_curve,
+    on_unseen,
+    strip,
+)
+from benchmarks.fields.networks import NETWORKS, Field, Start, plain
+from benchmarks.fields.starts import DERIVED, RECIPES, make_start
+from benchmarks.harness.results import rounded, write_json
+from benchmarks.harness.rounds import Tell
+from jax_meta.datasets import Splits
+from jax_meta.tasks import fields
+from jax_meta.whole_files import whole_file, write_whole
+
+INNER_RATES = (3e-2, 1e-1, 3e-1)
+TRIAL, TRIAL_STEPS = 10, 2  # a trial has a tenth of the meta-steps, and is judged after two steps
+
+
+def path_of(output: Path, network: str, name: str, seed: int) -> Path:
+    return output / "cells" / network / f"{name}-{seed}.json"
+
+
+def run(
+    output: Path, network: str, name: str, seed: int, splits: Splits, meta_steps: int, images: Images, tell: Tell
+) -> None:
+    """Makes the start and measures it; all that the first seed chooses on validation images holds for the others."""
+    path = path_of(output, network, name, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    field = field_of(path.parent / "network.json", network, splits, images, tell)
+    before = path_of(output, network, name, 0)
+    chosen = (
+        json.loads(before.read_text("utf-8")) if seed else choose_inner(field, name, splits, meta_steps, images, tell)
+    )
+    sampler = fields(splits.train)
+    maml = load(start_path(output, network, "maml", seed), field) if name in DERIVED else None
+    start, took = make_start(field, name, sampler, chosen["inner_rate"] or 1.0, seed, meta_steps, maml, tell)
+    keep(start_path(output, network, name, seed), start)
+    rates = chosen["rates"] if seed else choose_rates(field, start, splits.val, images, tell)
+    record = {
+        "label": RECIPES[name].label,
+        "meta_steps": meta_steps,
+        **took,
+        "inner_rate": chosen["inner_rate"],
+        "trials": chosen["trials"],
+        "rates": rates,
+        "decibels": after_steps(field, start, rates, splits.test, images, tell),
+        "unseen": on_unseen(field, start, chosen.get("unseen"), splits, images, tell),
+    }
+    with whole_file(path.with_suffix(".png")) as file:
+        Image.fromarray(strip(field, start, rates, splits.test)).save(file, "png")
+    write_json(path, record)
+
+
+def field_of(path: Path, network: str, splits: Splits, images: Images, tell: Tell) -> Field:
+    """The network with the frequency that is best on validation images, which is chosen once."""
+    make, frequencies = NETWORKS[network]
+    if not path.exists():
+        tell("chooses a frequency")
+        write_json(
+            path, {"frequency": choose_frequency(make, frequencies, splits.val, images), "of": list(frequencies)}
+        )
+    return make(json.loads(path.read_text("utf-8"))["frequency"])
+
+
+def choose_inner(
+    field: Field, name: str, splits: Splits, meta_steps: int, images: Images, tell: Tell
+) -> dict[str, Any]:
+    """The inner step size of a learner, by short trials; 0 where there is none."""
+    if RECIPES[name].learner is None or name == "joint":
+        return {"inner_rate": None, "trials": []}
+    tasks, trials = draw(splits.val, images.validation), []
+    for rate in INNER_RATES:
+        start, _ = make_start(field, name, fields(splits.train), rate, 0, max(1, meta_steps // TRIAL), None, tell)
+        found = float(mean_curve(field, "sgd", start, rate, tasks, steps=TRIAL_STEPS)[-1])
+        trials.append({"rate": rate, "decibels": rounded(found, 4) if np.isfinite(found) else None})
+    best = max(trials, key=lambda trial: -np.inf if trial["decibels"] is None else trial["decibels"])
+    return {"inner_rate": best["rate"], "trials": trials}
+
+
+def start_path(output: Path, network: str, name: str, seed: int) -> Path:
+    return output / "starts" / network / f"{name}-{seed}.msgpack"
+
+
+def keep(path: Path, start: Start) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, serialization.to_bytes(start))
+
+
+def load(path: Path, field: Field) -> Start:
+    if not path.exists():
+        raise SystemExit(f"there is no {path}, from which this start is derived: run --starts maml first.")
+    return Start(*serialization.from_bytes(plain(field.init(jax.random.key(0))), path.read_bytes()))
