@@ -39,11 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with running(options, finished) as begin:
         splits = load_cifar100(options.data / "cifar100", split="cifar_fs")
         images = QUICK_IMAGES if options.quick else Images()
-        for network, seed, name in wanted(options):
-            with begin(f"{name}, {network}, seed {seed}", options.meta_steps) as tell:
-                cells.run(options.output, network, name, seed, splits, options.meta_steps, images, tell)
-            finished.append(f"{name} of {network}, seed {seed}")
-            write(options)
+        todo = wanted(options)
+        with begin("starts", len(todo)) as tell:
+            for index, (network, seed, name) in enumerate(todo):
+
+                def say(doing: str, of: str = f"{name} of {network}, seed {seed}", index: int = index) -> None:
+                    tell(f"{of}: {doing}", index)
+
+                cells.run(options.output, network, name, seed, splits, options.meta_steps, images, say)
+                finished.append(f"{name} of {network}, seed {seed}")
+                write(options)
         write(options)
 
 

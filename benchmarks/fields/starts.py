@@ -60,7 +60,7 @@ def meta_train(
     state = jax_meta.init(learner, outer, field.init(model_key), run_key)
     options: dict = {"num_tasks": IMAGES, "task_batch_size": 1}
     for done in range(0, meta_steps, PART):
-        tell("trains", done)
+        tell(f"trains, {done:,} of {meta_steps:,}")
         part = min(PART, meta_steps - done)
         state, _ = jax.block_until_ready(jax_meta.fit(learner, outer, sampler, state, num_meta_steps=part, **options))
     left_out = int(state.opt_state.total_notfinite)

@@ -34,6 +34,7 @@ def sine(inputs: jax.Array) -> jax.Array:
         >>> assert jnp.allclose(jax_meta.layers.sine(x), jnp.sin(x), atol=2e-7)
         >>> assert jnp.allclose(jax.grad(jax_meta.layers.sine)(2.0), jnp.cos(2.0))
     """
+    inputs = jnp.asarray(inputs)
     if inputs.dtype != jnp.float32:
         return jnp.sin(inputs)
     half_turns = jnp.round(inputs * (1 / np.pi))
@@ -43,6 +44,7 @@ def sine(inputs: jax.Array) -> jax.Array:
 @jax.custom_jvp
 def cosine(inputs: jax.Array) -> jax.Array:
     """cos x = (-1)ⁿ sin(x - (n - ½)π), as `sine`."""
+    inputs = jnp.asarray(inputs)
     if inputs.dtype != jnp.float32:
         return jnp.cos(inputs)
     half_turns = jnp.round(inputs * (1 / np.pi) + 0.5)
