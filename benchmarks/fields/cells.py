@@ -1,6 +1,7 @@
 """A cell is a start of a seed: how it is made, measured and kept."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,15 @@ from benchmarks.fields.measure import (
     strip,
 )
 from benchmarks.fields.networks import NETWORKS, Field, Start, plain
-from benchmarks.fields.starts import DERIVED, RECIPES, make_start
+from benchmarks.fields.starts import DERIVED, OUTER_RATE, RECIPES, make_start
 from benchmarks.harness.results import rounded, write_json
 from benchmarks.harness.rounds import Tell
 from jax_meta.datasets import Splits
 from jax_meta.tasks import fields
 from jax_meta.whole_files import whole_file, write_whole
 
-INNER_RATES = (3e-2, 1e-1, 3e-1)
-TRIAL, TRIAL_STEPS = 10, 2  # a trial has a tenth of the meta-steps, and is judged after two steps
+TRIED = [(inner, outer) for inner in (3e-2, 1e-1) for outer in (3e-4, 1e-3)]
+TRIAL, TRIAL_STEPS = 10, 2  # a trial has a tenth of the meta-steps, and is judged after two inner steps
 
 
 def path_of(output: Path, network: str, name: str, seed: int) -> Path:
@@ -48,21 +49,25 @@ def run(
     )
     sampler = fields(splits.train)
     maml = load(start_path(output, network, "maml", seed), field) if name in DERIVED else None
-    start, took = make_start(field, name, sampler, chosen["inner_rate"] or 1.0, seed, meta_steps, maml, tell)
+    rates = chosen["inner_rate"], chosen["outer_rate"]
+    judge = partial(after_two_steps, field, draw(splits.val, images.validation))
+    start, took = make_start(field, name, sampler, rates, seed, meta_steps, maml, judge, tell)
     keep(start_path(output, network, name, seed), start)
-    rates = chosen["rates"] if seed else choose_rates(field, start, splits.val, images, tell)
+    images = images._replace(test_long=0) if seed else images
+    suited = chosen["rates"] if seed else choose_rates(field, start, splits.val, images, tell)
     record = {
         "label": RECIPES[name].label,
         "meta_steps": meta_steps,
         **took,
         "inner_rate": chosen["inner_rate"],
+        "outer_rate": chosen["outer_rate"],
         "trials": chosen["trials"],
-        "rates": rates,
-        "decibels": after_steps(field, start, rates, splits.test, images, tell),
+        "rates": suited,
+        "decibels": after_steps(field, start, suited, splits.test, images, tell),
         "unseen": on_unseen(field, start, chosen.get("unseen"), splits, images, tell),
     }
     with whole_file(path.with_suffix(".png")) as file:
-        Image.fromarray(strip(field, start, rates, splits.test)).save(file, "png")
+        Image.fromarray(strip(field, start, suited, splits.test)).save(file, "png")
     write_json(path, record)
 
 
@@ -82,14 +87,20 @@ def choose_inner(
 ) -> dict[str, Any]:
     """The inner step size of a learner, by short trials; 0 where there is none."""
     if RECIPES[name].learner is None or name == "joint":
-        return {"inner_rate": None, "trials": []}
-    tasks, trials = draw(splits.val, images.validation), []
-    for rate in INNER_RATES:
-        start, _ = make_start(field, name, fields(splits.train), rate, 0, max(1, meta_steps // TRIAL), None, tell)
-        found = float(mean_curve(field, "sgd", start, rate, tasks, steps=TRIAL_STEPS)[-1])
-        trials.append({"rate": rate, "decibels": rounded(found, 4) if np.isfinite(found) else None})
-    best = max(trials, key=lambda trial: -np.inf if trial["decibels"] is None else trial["decibels"])
-    return {"inner_rate": best["rate"], "trials": trials}
+        return {"inner_rate": None, "outer_rate": OUTER_RATE, "trials": []}
+    judge, trials = partial(after_two_steps, field, draw(splits.val, images.validation)), []
+    for rates in TRIED:
+        short = max(1, meta_steps // TRIAL)
+        start, _ = make_start(field, name, fields(splits.train), rates, 0, short, None, judge, tell)
+        trials.append({"rates": rates, "decibels": rounded(judge(start, rates[0]), 4)})
+    inner, outer = max(trials, key=lambda trial: trial["decibels"])["rates"]
+    return {"inner_rate": inner, "outer_rate": outer, "trials": trials}
+
+
+def after_two_steps(field: Field, tasks: Any, start: Start, rate: float) -> float:
+    """Decibels of validation images, by which trials are judged, and what is trained is kept; 0 where it diverges."""
+    found = float(mean_curve(field, "sgd", start, rate, tasks, steps=TRIAL_STEPS)[-1])
+    return found if np.isfinite(found) else 0.0
 
 
 def start_path(output: Path, network: str, name: str, seed: int) -> Path:

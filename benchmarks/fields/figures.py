@@ -66,6 +66,7 @@ def draw_steps(starts: dict[str, Any]) -> Figure:
         steps = [int(step) for step in next(iter(starts.values()))["decibels"][optimizer]]
         axes.set_xticks(steps, [f"{step:,}" for step in steps], rotation=45)
         axes.minorticks_off()
+        axes.set_ylim(5, 60)
         axes.set(title=f"steps of {label}, best rate for each", xlabel="steps")
     figure.axes[0].set_ylabel("decibels, test images")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)

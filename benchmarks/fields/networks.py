@@ -43,10 +43,10 @@ def fourier(scale: float) -> Field:
 
 
 NETWORKS: dict[str, tuple[Callable[[float], Field], tuple[float, ...]]] = {
-    "siren": (siren, (10.0, 30.0, 60.0)),
+    "siren": (siren, (30.0,)),
     "fourier": (fourier, (1.0, 2.0, 4.0)),
 }
-"""By name: what makes a network of a frequency, and the frequencies that are tried on random starts."""
+"""By name: what makes a network of a frequency, and the frequencies that are tried; SIREN's is its paper's."""
 
 
 class Start(NamedTuple):

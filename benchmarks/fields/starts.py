@@ -17,6 +17,8 @@ from jax_meta import MetaLearner, Sampler
 
 IMAGES, PART, CLIP = 4, 500, 1.0
 OUTER_RATE, ADAM_RATE = 1e-3, 1e-3
+Rates = tuple[float | None, float]  # of a learner's inner steps, if it has any, and of Adam in the outer loop
+Judge = Callable[[Start, float], float]  # decibels of validation images, from a start and an inner rate
 OTHER_STEPS, HEADS = 1_000, 256
 
 
@@ -48,25 +50,33 @@ DERIVED = ("matched", "shuffled")  # from MAML's of the same seed
 
 
 def meta_train(
-    field: Field, recipe: Recipe, sampler: Sampler, rate: float, seed: int, meta_steps: int, tell: Tell
+    field: Field, recipe: Recipe, sampler: Sampler, rates: Rates, seed: int, meta_steps: int, judge: Judge, tell: Tell
 ) -> tuple[Start, int]:
-    """The start that a learner ends with, and the meta-steps left out for a gradient that is not finite."""
+    """The start of the part after which it is judged best, and the meta-steps left out for a gradient not finite."""
     assert recipe.learner is not None
-    schedule = optax.cosine_decay_schedule(OUTER_RATE, meta_steps)
+    rate, schedule = rates[0] or 1.0, optax.cosine_decay_schedule(rates[1], meta_steps)
     adam = optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(schedule))
     outer = optax.apply_if_finite(adam, max_consecutive_errors=meta_steps)
     learner = recipe.learner(field.loss_fn, rate)
     model_key, run_key = jax.random.split(jax.random.key(seed))
     state = jax_meta.init(learner, outer, field.init(model_key), run_key)
+    best, start = -np.inf, of_params(state.params, rate)
     options: dict = {"num_tasks": IMAGES, "task_batch_size": 1}
     for done in range(0, meta_steps, PART):
         tell(f"trains, {done:,} of {meta_steps:,}")
         part = min(PART, meta_steps - done)
         state, _ = jax.block_until_ready(jax_meta.fit(learner, outer, sampler, state, num_meta_steps=part, **options))
-    left_out = int(state.opt_state.total_notfinite)
-    if isinstance(state.params, jax_meta.MetaSGDParams):
-        return Start(state.params.params, jax.tree.map(lambda size: size / rate, state.params.step_sizes)), left_out
-    return plain(state.params), left_out
+        found = judge(of_params(state.params, rate), rate) if rates[0] else done
+        if found > best:
+            best, start = found, of_params(state.params, rate)
+    return start, int(state.opt_state.total_notfinite)
+
+
+def of_params(params: Any, rate: float) -> Start:
+    """The start that meta-parameters are."""
+    if isinstance(params, jax_meta.MetaSGDParams):
+        return Start(params.params, jax.tree.map(lambda size: size / rate, params.step_sizes))
+    return plain(params)
 
 
 def other_image(field: Field, sampler: Sampler, seed: int) -> Start:
@@ -122,13 +132,21 @@ def derived(name: str, maml: Start, seed: int) -> Start:
 
 
 def make_start(
-    field: Field, name: str, sampler: Sampler, rate: float, seed: int, meta_steps: int, maml: Start | None, tell: Tell
+    field: Field,
+    name: str,
+    sampler: Sampler,
+    rates: Rates,
+    seed: int,
+    meta_steps: int,
+    maml: Start | None,
+    judge: Judge,
+    tell: Tell,
 ) -> tuple[Start, dict]:
     """A start, and what it took: gradients of one image, CPU seconds, meta-steps left out."""
     begun, left_out, recipe = time.process_time(), 0, RECIPES[name]
     gradients = recipe.gradients * IMAGES * meta_steps
     if recipe.learner is not None:
-        start, left_out = meta_train(field, recipe, sampler, rate, seed, meta_steps, tell)
+        start, left_out = meta_train(field, recipe, sampler, rates, seed, meta_steps, judge, tell)
     elif name == "heads":
         start = shared_body(field, sampler, seed, meta_steps)
     elif name == "other":
