@@ -24,6 +24,7 @@ def substitutions() -> dict[str, Any]:
         "accuracy": {name: accuracies(results[f"omniglot_{name}"]) for name in ("maml", "reptile")},
         "peer": peers(results["peers"]),
         "member": members(results["family"]),
+        "field": decibels(results["fields"]["networks"]["siren"]["starts"]),
         "peak": peaks(results["memory"]),
         "made": {name: made(result) for name, result in results.items()},
         "noted": published["noted"],
@@ -103,6 +104,17 @@ def member(record: dict[str, Any]) -> dict[str, Any]:
         told["transduction"] = f"{100 * gain:.1f}"
         told["meta_steps"] = f"{record['meta_steps']:,}"
         told["milliseconds"] = f"{record['milliseconds_a_meta_step']:.3g}"
+    return told
+
+
+def decibels(starts: dict[str, Any]) -> dict[str, dict[str, dict[int, str]]]:
+    """By start: decibels after so many steps of `sgd` or `adam`, and with so many pixels given (`unseen`)."""
+    told: dict[str, dict[str, dict[int, str]]] = {}
+    for name, start in starts.items():
+        told[name] = {
+            kind: {int(key): plus_minus(found["mean"], found["half_width"], 1) for key, found in columns.items()}
+            for kind, columns in (start["decibels"] | {"unseen": start["unseen"]}).items()
+        }
     return told
 
 
