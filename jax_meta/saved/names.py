@@ -160,9 +160,11 @@ conv4 = {
     "use_scale": flag,
     "context": context,
 }
+resnet = {"ways": optional(width), "widths": widths, "groups": width, "zero_head": flag}
 MODELS = {
     "MLP": Entry(models.MLP, mlp),
     "Conv4": Entry(models.Conv4, conv4, ("ways",)),
+    "ResNet": Entry(models.ResNet, resnet, ("ways",)),
     "ResNet12": Entry(models.ResNet12, {"ways": optional(width), "widths": widths}, ("ways",)),
 }
 

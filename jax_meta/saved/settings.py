@@ -114,7 +114,7 @@ def build_learner(settings: Settings, loss_fn: LossFn | None, model: Any) -> Met
             given["features"], given["head"] = split_head(model)
         except TypeError:
             raise ValueError(
-                f"{name} writes the head of its model, which a file knows of MLP, Conv4 and ResNet12 with a head: save "
+                f"{name} writes the head of its model, which a file knows of MLP, Conv4, ResNet and ResNet12 with a head: save "
                 "it with such a model."
             ) from None
     if "optimizer" in takes:
