@@ -101,5 +101,5 @@ def mapped(key: jax.Array, images: jax.Array) -> jax.Array:
 
 def accuracy(images: jax.Array, labels: jax.Array, params: Any) -> dict[str, jax.Array]:
     """Each drawing is classified by itself: by the running averages, and so inductively."""
-    logits = Network(WAYS).apply(params, floats(images))
+    logits: Any = Network(WAYS).apply(params, floats(images))
     return {"accuracy": (logits.argmax(-1) == labels).mean()}

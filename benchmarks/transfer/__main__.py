@@ -34,7 +34,7 @@ from benchmarks.harness.command import COUNT, COUNTS, Begin, make_parser, parse,
 from benchmarks.harness.results import rounded, write_json
 from benchmarks.transfer.fine_tuning import best_rate, fitted, measure, places, tasks_of
 from benchmarks.transfer.results import write
-from benchmarks.transfer.starts import METHODS, STARTS, Train, random_start, trainer, tuned_as
+from benchmarks.transfer.starts import METHODS, STARTS, Train, parts_of, random_start, trainer, tuned_as
 from jax_meta.datasets import Splits
 
 TRIAL = 0.1  # of the budget, that a trial of a method's rate has
@@ -122,20 +122,17 @@ def trained(work: Work, file: str, method: str, part: float, body: Any, seed: in
     if not told.exists():
         rate, trials = chosen_rate(work, method)
         clock, budget = time.process_time(), part * work.options.budget
-        with work.begin(f"training {file}", meta_steps_of(method, budget)) as tell:
+        with work.begin(f"training {file}", parts_of(METHODS[method], budget)) as tell:
             found = trainer_of(work, method)(body, rate, budget, seed, tell)
         record = {"method": method, "rate": rate, "trials": trials, "meta_steps": found.meta_steps}
         record |= {"gradients": found.meta_steps * METHODS[method].cost}
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **flat(found.body), **{f"averaged/{key}": leaf for key, leaf in flat(found.averaged).items()})
+        leaves: dict = flat(found.body) | {f"averaged/{key}": leaf for key, leaf in flat(found.averaged).items()}
+        np.savez(path, **leaves)
         keep(told, record | {"seconds": rounded(time.process_time() - clock, 4)})
     with np.load(path) as arrays:
         kept = {key: jnp.asarray(arrays[f"averaged/{key}" if averaged else key]) for key in flat(body)}
     return unflat(kept), json.loads(told.read_text(encoding="utf-8"))
-
-
-def meta_steps_of(method: str, budget: float) -> int:
-    return max(1, round(budget / METHODS[method].cost))
 
 
 def trainer_of(work: Work, method: str) -> Train:
@@ -152,9 +149,10 @@ def chosen_rate(work: Work, method: str) -> tuple[float, dict]:
         count = work.options.validation_tasks
         validation = tasks_of(work.splits.val, "val", TRIAL_SHOTS, count=count, draws=1, spare=SPARE["val"])
         scores = {}
+        budget = TRIAL * work.options.budget
         for rate in METHODS[method].rates:
-            with work.begin(f"trial of {method} with {rate:g}", 1) as tell:
-                found = trainer_of(work, method)(random_start(0), rate, TRIAL * work.options.budget, 0, tell)
+            with work.begin(f"trial of {method} with {rate:g}", parts_of(METHODS[method], budget)) as tell:
+                found = trainer_of(work, method)(random_start(0), rate, budget, 0, tell)
                 scores[rate] = max(trial_score(found.body, validation, fine) for fine in TRIAL_RATES)
         keep(path, {f"{rate:g}": rounded(score, 4) for rate, score in scores.items()})
     trials = json.loads(path.read_text(encoding="utf-8"))

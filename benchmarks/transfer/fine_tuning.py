@@ -128,12 +128,12 @@ def measure(
     for num_steps in steps:
 
         def score(rate, num_steps=num_steps):
-            tell(f"{num_steps} steps, rate {rate:g}")
+            tell(f"{num_steps} steps, rate {rate:g}", 0)
             return [float(np.mean(fitted(body, *numbered, rate, num_steps))) for numbered in places(validation)]
 
         tried = search(score)
         rate = best_rate(tried)
-        tell(f"{num_steps} steps, test")
+        tell(f"{num_steps} steps, test", 0)
         record["rates"][str(num_steps)] = {f"{one:g}": np.round(scores, 4).tolist() for one, scores in tried.items()}
         record["chosen"][str(num_steps)] = rate
         record["test"][str(num_steps)] = [

@@ -16,7 +16,7 @@ augment = tasks.in_turn(tasks.flip, tasks.shift)
 prepare = tasks.standardised(MEAN, DEVIATION)
 
 
-def logits(outputs: int, params: Any, images: jax.Array) -> jax.Array:
+def logits(outputs: int, params: Any, images: jax.Array) -> Any:
     """Of uint8 images."""
     return ResNet(outputs).apply(params, prepare(images))
 
@@ -32,6 +32,6 @@ def new_start(key: jax.Array) -> Any:
 def with_head(body: Any, outputs: int = WAYS, key: jax.Array | None = None) -> Any:
     """A body with a head: of zeros, or for more than five classes with Flax's ordinary random one."""
     kernel = jnp.zeros((ResNet(None).widths[-1], outputs))
-    if outputs != WAYS:
+    if outputs != WAYS and key is not None:
         kernel = jax.nn.initializers.lecun_normal()(key, kernel.shape)
     return {"params": {**body, HEAD: {"kernel": kernel, "bias": jnp.zeros(outputs)}}}

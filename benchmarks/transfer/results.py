@@ -176,8 +176,8 @@ def shots_part(told: dict, shots: str) -> str:
 
 
 def start_row(told: dict, name: str, shots: str, steps: list[str]) -> list[str]:
-    start, difference = told["starts"][name], told["differences"].get(name, {}).get(shots, {}).get(steps[-1])
-    found = start[shots]
+    start, found = told["starts"][name], told["starts"][name][shots]
+    difference = told["differences"].get(name, {}).get(shots, {}).get(steps[-1])
     cells = [points(found[one]) if one in found else "" for one in steps]
     rates = ", ".join("/".join(f"{rate:g}" for rate in found[one]["rate"]) for one in steps if one in found)
     last = f"{100 * found[steps[-1]]['superclasses']:.1f}" if steps[-1] in found else ""

@@ -163,7 +163,7 @@ def trainer(method: Method, images: ClassImages) -> Train:
 
     def train(body: Any, rate: float, budget: float, seed: int, tell: Callable[..., None]) -> Trained:
         key, loss = jax.random.key(seed), float("nan")
-        total = max(1, round(budget / method.cost / PART))
+        total = parts_of(method, budget)
         numbers = jnp.float32(rate), jnp.float32(total * PART)
         start = with_head(body, method.outputs, key)
         state = jax_meta.init(method.learner(numbers[0]), method.outer(*numbers), start, key)
@@ -180,6 +180,11 @@ def trainer(method: Method, images: ClassImages) -> Train:
         return Trained(bare(state.params), averaged, total * PART)
 
     return train
+
+
+def parts_of(method: Method, budget: float) -> int:
+    """How many compiled calls a budget is."""
+    return max(1, round(budget / method.cost / PART))
 
 
 def bare(params: Any) -> Any:
