@@ -168,10 +168,10 @@ def shots_part(told: dict, shots: str) -> str:
     header = ["start", *(counted(int(one), "step") for one in steps), f"less pre-training, {steps[-1]} steps"]
     header += [f"superclasses, {steps[-1]} steps", "rates"]
     rows = [start_row(told, name, shots, steps) for name in found]
+    measured = f"{counted(number['tasks'], 'test task')}, {counted(number['seeds'], 'network')} of each start"
     return (
-        f"## {counted(int(shots), 'image')} a class\n\nAccuracy in % on {counted(number['tasks'], 'test task')}, mean ± "
-        f"95% interval over tasks; {counted(number['seeds'], 'network')} of each start. The rates are those chosen on "
-        "validation tasks.\n\n" + markdown_table(header, rows)
+        f"## {counted(int(shots), 'image')} a class\n\nAccuracy in %, {measured}, mean ± 95% interval over tasks. The "
+        "rates are those chosen on validation tasks.\n\n" + markdown_table(header, rows)
     )
 
 
