@@ -52,6 +52,7 @@ from jax_meta.algorithms.warpgrad import warpgrad
 from jax_meta.base import AdaptFn, GradientFn, LossFn, LossGradient, MetaLearner, Sampler, Task, TrainState
 from jax_meta.checks import check_finite
 from jax_meta.evaluation import Estimate, estimate, evaluate, learning_curves, transduction
+from jax_meta.fine_tuning import FineTuningHistory, fine_tune
 from jax_meta.host.sources import HostTasks, OutOfTasksError, host_tasks
 from jax_meta.inner import adapt, balanced, shuffled
 from jax_meta.installation import check_alone
@@ -73,6 +74,7 @@ __version__ = version("jax-metalearn")
 __all__ = [
     "AdaptFn",
     "Estimate",
+    "FineTuningHistory",
     "GradientFn",
     "HostTasks",
     "KFOParams",
@@ -106,6 +108,7 @@ __all__ = [
     "es_maml",
     "estimate",
     "evaluate",
+    "fine_tune",
     "fit",
     "fit_tasks",
     "fomaml",

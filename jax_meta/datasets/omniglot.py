@@ -20,9 +20,9 @@ from jax_meta.checks import check_choice
 from jax_meta.datasets.archives import read_member
 from jax_meta.datasets.cache import cached
 from jax_meta.datasets.download import download as fetch
-from jax_meta.datasets.images import ClassImages, Splits, published_split, select
+from jax_meta.datasets.images import ClassImages, Splits, published_split, select, select_names
 
-Split = Literal["maml", "vinyals"]
+Split = Literal["maml", "vinyals", "alphabets"]
 Resample = Literal["lanczos", "nearest"]
 Drawings = dict[str, list[str]]
 
@@ -42,6 +42,7 @@ URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 EXAMPLES = 20
 SIDE = 105
 MAML_TRAIN, MAML_VAL = 1100, 100
+ALPHABETS_TRAIN, ALPHABETS_TEST, CHARACTERS = 25, 10, 20
 LARGEST = 1 << 17
 """The bytes that a drawing's file may have; the official ones have hundreds."""
 
@@ -67,8 +68,10 @@ def load_omniglot(
             there is taken.
         split: "maml" shuffles all 1,623 characters into 1,100 to train on, 100 to validate on and 423 to test on, the
             sizes of Finn et al. (who drew other characters). "vinyals" is the fixed split of Vinyals et al., 1,028,
-            172 and 423. Default: "maml".
-        seed: which shuffle, for "maml"; "vinyals" does not use it. Default: 0.
+            172 and 423. "alphabets" shuffles the 46 alphabets with 20 characters or more into 25 to train on, 11 to
+            validate on and 10 to test on, and takes 20 random characters of each: whole alphabets are tasks, see
+            `jax_meta.tasks.grouped`, Flennerhag et al., arXiv:1812.01054. Default: "maml".
+        seed: which shuffle; "vinyals" does not use it. Default: 0.
         size: the side of the images in pixels; they are drawn at 105. Default: 28.
         resample: how images are resized, "lanczos" or "nearest". Default: "lanczos".
         download: fetch a zip that is not there, 10 and 6 MB. Default: False.
@@ -76,8 +79,9 @@ def load_omniglot(
             read-only.
 
     Returns:
-        The characters, in ascending order of their names "<Alphabet>/character<NN>" in each part: images uint8
-        `[characters, 20, size, size, 1]`, ink 0 and paper 255.
+        The characters, in ascending order of their names "<Alphabet>/character<NN>" in each part, of "alphabets" 20
+        random ones of each alphabet after the other: images uint8 `[characters, 20, size, size, 1]`, ink 0 and paper
+        255.
 
     Raises:
         FileNotFoundError: if a zip is not there, and `download` is False.
@@ -113,9 +117,22 @@ def split_classes(data: ClassImages, *, split: Split, seed: int = 0) -> Splits:
         raise ValueError(f"the split {split!r} is of all {characters} characters, got {len(data.names)}.")
     if split == "vinyals":
         return published_split(data, "omniglot_vinyals")
+    if split == "alphabets":
+        return split_alphabets(data, np.random.default_rng(seed))
     shuffled = np.random.default_rng(seed).permutation(characters)
     parts = np.split(shuffled, [MAML_TRAIN, MAML_TRAIN + MAML_VAL])
     return Splits(*(select(data, np.sort(part)) for part in parts))
+
+
+def split_alphabets(data: ClassImages, generator: np.random.Generator) -> Splits:
+    """Whole alphabets in each part, with as many characters of each, one alphabet after the other."""
+    alphabets: Drawings = {}
+    for name in data.names:
+        alphabets.setdefault(name.split("/")[0], []).append(name)
+    chosen = [generator.permutation(names)[:CHARACTERS] for names in alphabets.values() if len(names) >= CHARACTERS]
+    order = generator.permutation(len(chosen))
+    parts = np.split(order, [ALPHABETS_TRAIN, len(chosen) - ALPHABETS_TEST])
+    return Splits(*(select_names(data, [str(name) for row in part for name in chosen[row]]) for part in parts))
 
 
 def find_archives(folder: Path, *, download: bool) -> list[Path]:

@@ -83,8 +83,8 @@ def save_model(
         path: the file; one that exists is replaced.
         meta_params: what was learned, such as `state.params`: arrays of floats or integers. For a model of your own,
             they are in dicts.
-        model: an `MLP`, `Conv4` or `ResNet12` of `jax_meta.models`, or None for any other, which whoever loads the file
-            must then have.
+        model: an `MLP`, `Conv4`, `ResNet` or `ResNet12` of `jax_meta.models`, or None for any other, which whoever
+            loads the file must then have.
         input_shape: the shape of one example's inputs, such as (1,) or (28, 28, 1), against which a reader checks the
             tensors. None only with `model=None`.
         loss: "regression" or "classification", or None for any other, which whoever loads the file must then have.

@@ -161,10 +161,12 @@ conv4 = {
     "context": context,
 }
 siren = {"hidden": widths, "outputs": optional(width), "frequency": number}
+resnet = {"ways": optional(width), "widths": widths, "groups": width, "zero_head": flag}
 MODELS = {
     "MLP": Entry(models.MLP, mlp),
     "SIREN": Entry(models.SIREN, siren),
     "Conv4": Entry(models.Conv4, conv4, ("ways",)),
+    "ResNet": Entry(models.ResNet, resnet, ("ways",)),
     "ResNet12": Entry(models.ResNet12, {"ways": optional(width), "widths": widths}, ("ways",)),
 }
 

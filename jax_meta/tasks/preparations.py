@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax_meta.checks import check_count, describe
 from jax_meta.datasets.image_checks import check_bytes
 
-__all__ = ["flip", "in_turn", "inverted", "shift", "standardised", "unit_interval"]
+__all__ = ["affine", "flip", "in_turn", "inverted", "shift", "standardised", "unit_interval"]
 
 Prepare = Callable[[jax.Array], jax.Array]
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
@@ -137,6 +137,60 @@ def shift(key: jax.Array, image: jax.Array, *, pixels: int = 4) -> jax.Array:
     padded = jnp.pad(image, ((pixels, pixels), (pixels, pixels), (0, 0)))
     row, column = jax.random.randint(key, (2,), 0, 2 * pixels + 1)
     return jax.lax.dynamic_slice(padded, (row, column, 0), image.shape)
+
+
+def affine(
+    key: jax.Array,
+    image: jax.Array,
+    *,
+    degrees: float = 360.0,
+    shift: float = 0.2,
+    scales: tuple[float, float] = (0.8, 1.2),
+) -> jax.Array:
+    """An augmentation: turns an image about its middle, makes it larger or smaller, and moves it, each at random.
+
+    Every pixel of the result is the nearest one of the image, or 0 outside it, as in torchvision's `RandomAffine`. The
+    defaults are those of the multi-shot tasks of Omniglot's alphabets, Sebastian Flennerhag et al., arXiv:1812.01054.
+
+    Args:
+        key: randomness.
+        image: `[height, width, channels]`.
+        degrees: the angle is uniform from 0 to so many, counter-clockwise. Default: 360.
+        shift: the farthest move, as a part of the height and of the width; it is by whole pixels. Default: 0.2.
+        scales: the smallest and the largest factor, above 0, uniform between them. Default: 0.8 and 1.2.
+
+    Returns:
+        The image, of the same shape and dtype.
+
+    Raises:
+        ValueError: if a number is negative, or `scales` are not two in ascending order, above 0.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jax_meta.tasks import affine
+        >>> image = jnp.arange(16.0).reshape(4, 4, 1)
+        >>> still = affine(jax.random.key(0), image, degrees=0, shift=0, scales=(1, 1))
+        >>> assert (still == image).all()
+    """
+    if degrees < 0 or shift < 0 or not 0 < scales[0] <= scales[1]:
+        raise ValueError(
+            f"degrees and shift must be 0 or more, and scales two factors above 0 in ascending order, got {degrees}, "
+            f"{shift} and {scales}."
+        )
+    angle_key, scale_key, move_key = jax.random.split(key, 3)
+    angle = jnp.deg2rad(jax.random.uniform(angle_key, maxval=float(degrees)))
+    scale = jax.random.uniform(scale_key, minval=float(scales[0]), maxval=float(scales[1]))
+    size = jnp.array(image.shape[:2], float)
+    move = jnp.round(shift * size * jax.random.uniform(move_key, (2,), minval=-1.0)).reshape(2, 1, 1)
+    middle = ((size - 1) / 2).reshape(2, 1, 1)
+    row, column = jnp.indices(image.shape[:2]) - middle - move
+    cosine, sine = jnp.cos(angle) / scale, jnp.sin(angle) / scale
+    source = jnp.stack([cosine * row + sine * column, cosine * column - sine * row]) + middle
+    places = jnp.round(source).astype(int)
+    limits = jnp.array(image.shape[:2]).reshape(2, 1, 1)
+    inside = ((places >= 0) & (places < limits)).all(0)
+    rows, columns = jnp.clip(places, 0, limits - 1)
+    return jnp.where(inside[..., None], image[rows, columns], 0)
 
 
 def in_turn(*augmentations: Augment) -> Augment:

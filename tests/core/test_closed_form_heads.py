@@ -12,7 +12,7 @@ from jax.test_util import check_grads
 
 import jax_meta
 from jax_meta.algorithms.r2d2 import ridge
-from jax_meta.networks.models import MLP, SIREN, Conv4, ResNet12, split_head
+from jax_meta.networks.models import MLP, SIREN, Conv4, ResNet, ResNet12, split_head
 from tests.learners import CLASSIFIER, FEATURES, HEAD, WAYS, assert_close, blobs, first_task, flat
 
 KEY = jax.random.key(4)
@@ -201,6 +201,7 @@ def test_ridge_regression_of_values_fits_them_by_the_features():
         (Conv4(2, 3, "stride", "mean"), (20, 20, 1), 3),
         (ResNet12(2, (2, 3)), (8, 8, 3), 3),
         (SIREN((3, 5), 2), (2,), 5),
+        (ResNet(2, (2, 4), groups=2), (8, 8, 3), 4),
     ],
     ids=str,
 )

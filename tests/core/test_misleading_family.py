@@ -223,7 +223,7 @@ HEADS = {
     "a model without a head": (
         lambda: jax_meta.models.split_head(MLP(outputs=None)),
         TypeError,
-        r"split_head knows MLP, SIREN, Conv4 and ResNet12 with a head.*features=\(params, inputs\)",
+        r"split_head knows MLP, SIREN, Conv4, ResNet and ResNet12 with a head.*features=\(params, inputs\)",
     ),
     "a class of models": (lambda: jax_meta.models.split_head(CLASS), TypeError, "got the class Conv4"),
 }

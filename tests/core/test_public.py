@@ -7,7 +7,7 @@ import pytest
 
 import jax_meta
 
-CORE = ("algorithms", "base", "checks", "evaluation", "inner", "meta_step", "outer")
+CORE = ("algorithms", "base", "checks", "evaluation", "fine_tuning", "inner", "meta_step", "outer")
 PUBLIC = {name: getattr(jax_meta, name) for name in jax_meta.__all__}
 FUNCTIONS = [
     name for name, value in PUBLIC.items() if inspect.isfunction(value) and value.__module__.split(".")[1] in CORE

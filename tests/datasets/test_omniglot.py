@@ -153,7 +153,7 @@ def test_size_and_resample_have_caches_of_their_own(archives, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "lake"}, r"split must be one of 'maml', 'vinyals', got 'lake'"),
+        ({"split": "lake"}, r"split must be one of 'maml', 'vinyals', 'alphabets', got 'lake'"),
         ({"resample": "cubic"}, r"resample must be one of 'lanczos', 'nearest', got 'cubic'"),
         ({"size": 0}, r"size must be an int of 1 or more, got 0"),
         ({"seed": -1}, r"seed must be an int of 0 or more, got -1"),
@@ -162,6 +162,29 @@ def test_size_and_resample_have_caches_of_their_own(archives, monkeypatch):
 def test_bad_options_are_refused_before_the_data_are_looked_for(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         load_omniglot(tmp_path / "absent", **options)
+
+
+def alphabets(sizes):
+    """Alphabets of so many characters, whose images say which they are."""
+    names = [f"{alphabet:02d}/character{number:02d}" for alphabet, size in enumerate(sizes) for number in range(size)]
+    images = np.array([[int(name[:2]), int(name[-2:])] for name in names], np.uint8).reshape(-1, 1, 1, 2, 1)
+    return ClassImages(images, np.ones(len(names), np.int32), tuple(names))
+
+
+def test_whole_alphabets_are_tasks(monkeypatch):
+    data = alphabets([19] * 4 + [20] * 20 + [30] * 26)
+    monkeypatch.setattr(omniglot, "ARCHIVES", {"all": Archive(len(data.names), "")})
+    splits, other = (split_classes(data, split="alphabets", seed=seed) for seed in (0, 1))
+    assert [len(part.names) for part in splits] == [25 * 20, 11 * 20, 10 * 20]
+    marks = [part.images.reshape(-1, 20, 2) for part in splits]
+    for part, found in zip(splits, marks, strict=True):
+        assert (found[..., 0] == found[:, :1, 0]).all()  # 20 characters of one alphabet
+        assert part.names == tuple(f"{a:02d}/character{c:02d}" for a, c in found.reshape(-1, 2))
+        assert all(len(set(characters)) == 20 for characters in found[..., 1].tolist())
+    assert sorted(np.concatenate([found[:, 0, 0] for found in marks])) == list(range(4, 50))
+    assert any(max(characters) > 19 for characters in marks[0][..., 1].tolist())  # not always the first ones
+    assert other.test.names != splits.test.names
+    assert split_classes(data, split="alphabets", seed=0).test.names == splits.test.names
 
 
 def test_a_part_of_the_characters_cannot_be_split():

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from jax_meta.networks.layers import BatchNorm, Convolution, batch_statistics, max_pool
-from jax_meta.networks.models import MLP, Conv4, ConvBlock, ResNet12
+from jax_meta.networks.layers import BatchNorm, Convolution, GroupNorm, batch_statistics, max_pool
+from jax_meta.networks.models import MLP, Conv4, ConvBlock, ResNet, ResNet12
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-10}
 
@@ -59,6 +59,33 @@ def test_batch_norm_is_layer_norm_over_batch_and_space():
 def test_batch_statistics_are_never_negative():
     constant = jnp.full((2, 3, 3, 1), 0.1, jnp.float32)
     assert batch_statistics(constant)[1] >= 0
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5, 6), (3, 6)])
+def test_group_norm_is_that_of_flax(shape):
+    inputs = images(*shape)
+    ours, theirs = GroupNorm(3, epsilon=1e-3), nn.GroupNorm(3, epsilon=1e-3)
+    params = random_like(shapes(ours, inputs))
+    assert jax.tree.structure(params) == jax.tree.structure(shapes(theirs, inputs))
+
+    def value_and_slopes(layer):
+        return jax.jit(jax.value_and_grad(lambda *given: jnp.sin(layer.apply(*given)).sum(), (0, 1)))(params, inputs)
+
+    jax.tree.map(lambda left, right: assert_allclose(left, right, **TOLERANCE), *map(value_and_slopes, (ours, theirs)))
+
+
+def test_groups_that_do_not_divide_the_features_are_refused():
+    with pytest.raises(ValueError, match="groups must divide the 6 features, got 4"):
+        shapes(GroupNorm(4), images(2, 3, 3, 6))
+
+
+def test_a_convolution_with_standardised_weights_does_not_see_their_mean_and_scale():
+    inputs, layer = images(2, 5, 5, 3), Convolution(4, use_bias=False, standardise=True)
+    kernel = random_like(shapes(layer, inputs))["params"]["kernel"]
+    mean, deviation = kernel.mean((0, 1, 2)), kernel.std((0, 1, 2))
+    by_hand = Convolution(4, use_bias=False).apply({"params": {"kernel": (kernel - mean) / deviation}}, inputs)
+    assert_allclose(layer.apply({"params": {"kernel": kernel}}, inputs), by_hand, rtol=1e-6, atol=1e-8)
+    assert_allclose(layer.apply({"params": {"kernel": 3 * kernel + 1}}, inputs), by_hand, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 6, 3), (2, 5, 7, 3)])
@@ -147,6 +174,46 @@ def test_resnet12_is_three_convolutions_and_a_shortcut_a_block():
 
     assert_allclose(*(jax.jit(network)(params, inputs) for network in (model.apply, written_out)), **TOLERANCE)
     assert count(ResNet12(5), np.zeros((1, 32, 32, 3))) == 12_424_320 + 5 * 641
+
+
+def test_resnet_is_a_stem_and_basic_blocks_of_which_all_but_the_first_halve_the_size():
+    widths, inputs = (4, 4, 6), images(2, 8, 8, 3)
+    model = ResNet(5, widths, groups=2)
+    params = random_like(shapes(model, inputs))
+
+    def written_out(params, inputs):
+        parts = params["params"]
+
+        def layer(index, source, strides=1):
+            kernel = parts[f"Convolution_{index}"]["kernel"]
+            kernel = (kernel - kernel.mean((0, 1, 2), keepdims=True)) / kernel.std((0, 1, 2), keepdims=True)
+            convolution = nn.Conv(kernel.shape[3], kernel.shape[:2], strides, use_bias=False)
+            convolved = convolution.apply({"params": {"kernel": kernel}}, source)
+            return nn.GroupNorm(2, epsilon=1e-5).apply({"params": parts[f"GroupNorm_{index}"]}, convolved)
+
+        first = nn.max_pool(nn.relu(layer(0, inputs)), (2, 2), (2, 2))  # 4 by 4
+        first = nn.relu(first + layer(2, nn.relu(layer(1, first))))  # 4 by 4
+        second = nn.relu(layer(5, first, 2) + layer(4, nn.relu(layer(3, first, 2))))  # 2 by 2
+        third = nn.relu(layer(8, second, 2) + layer(7, nn.relu(layer(6, second, 2))))  # 1 by 1
+        return third.mean((1, 2)) @ parts["Dense_0"]["kernel"] + parts["Dense_0"]["bias"][None]
+
+    assert_allclose(*(jax.jit(network)(params, inputs) for network in (model.apply, written_out)), **TOLERANCE)
+    assert round(count(ResNet(5), np.zeros((1, 32, 32, 3))) / 1e6, 2) == 0.31
+
+
+def test_an_example_means_the_same_to_resnet_whatever_is_beside_it():
+    inputs, model = images(4, 8, 8, 3), ResNet(5, (4, 6), groups=2)
+    params = random_like(shapes(model, inputs))
+    apply = jax.jit(model.apply)
+    assert_allclose(apply(params, inputs)[:1], apply(params, inputs[:1]), **TOLERANCE)
+
+
+def test_a_head_that_starts_at_zero_says_the_same_of_all_classes():
+    inputs, model = images(2, 8, 8, 3), ResNet(5, (4, 6), groups=2, zero_head=True)
+    logits, params = jax.jit(model.init_with_output)(jax.random.key(0), inputs)
+    assert_array_equal(logits, 0)
+    slopes = jax.grad(lambda params: model.apply(params, inputs)[:, 0].sum())(params)["params"]["Dense_0"]["kernel"]
+    assert (np.abs(slopes[:, 0]) > 0).any()
 
 
 def test_single_precision_stays_single():

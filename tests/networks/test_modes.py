@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import jax_meta
-from jax_meta.networks.models import MLP, Conv4, ResNet12
+from jax_meta.networks.models import MLP, Conv4, ResNet, ResNet12
 from tests.learners import assert_close
 
 KEY = jax.random.key(0)
@@ -16,6 +16,7 @@ MODELS = {
     "Conv4": (Conv4(2, 2, downsample="stride"), SHAPE),
     "Conv4, pooled": (Conv4(2, 2, use_scale=True), (2, 16, 16, 1)),
     "ResNet12": (ResNet12(2, (2,)), SHAPE),
+    "ResNet": (ResNet(2, (2, 4), groups=2), (2, 8, 8, 1)),
     "MLP": (MLP((3,), 2, normalise=True), (2, 3)),
 }
 
@@ -40,6 +41,7 @@ def meta_gradient(name, algorithm, dtype):
         ("Conv4", jax_meta.fomaml, jnp.bfloat16),
         ("Conv4, pooled", jax_meta.fomaml, jnp.float32),
         ("ResNet12", jax_meta.fomaml, jnp.float32),
+        ("ResNet", jax_meta.fomaml, jnp.bfloat16),
     ],
 )
 def test_dtypes_are_promoted_by_nothing_that_is_implicit(name, algorithm, dtype):
@@ -50,7 +52,7 @@ def test_dtypes_are_promoted_by_nothing_that_is_implicit(name, algorithm, dtype)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["MLP", "Conv4", "ResNet12"])
+@pytest.mark.parametrize("name", ["MLP", "Conv4", "ResNet", "ResNet12"])
 def test_a_meta_gradient_can_be_stepped_through(name):
     gradient, params = meta_gradient(name, jax_meta.maml, jnp.float64)
     expected = jax.jit(gradient)(params)

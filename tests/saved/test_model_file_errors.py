@@ -49,7 +49,7 @@ def nested(depth):
         ({"learner": "protonet", "ways": 2}, "a setting of protonet must be one of 'ways', got 'num_steps'"),
         (
             {"learner": "proto_maml", "ways": 2, "model": None},
-            "which a file knows of MLP, SIREN, Conv4 and ResNet12 with a head",
+            "which a file knows of MLP, SIREN, Conv4, ResNet and ResNet12 with a head",
         ),
         ({"learner": "meta_optimizer"}, "learner must be one of 'transfer', 'maml', .*, got 'meta_optimizer'"),
         (
@@ -132,7 +132,7 @@ def put(*place, value):
         (put("model", value="MLP"), "model must be a name and its settings, got 'MLP'"),
         (
             put("model", "name", value="os.system"),
-            "model must be one of 'MLP', 'SIREN', 'Conv4', 'ResNet12', got 'os.system'",
+            "model must be one of 'MLP', 'SIREN', 'Conv4', 'ResNet', 'ResNet12', got 'os.system'",
         ),
         (put("model", "name", value=["MLP"]), r"model must be one of .* got \['MLP'\]"),
         (put("model", "parent", value=None), "a setting of MLP must be one of .* got 'parent'"),

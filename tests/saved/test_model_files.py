@@ -14,7 +14,7 @@ import torch
 from flax import linen as nn
 
 import jax_meta
-from jax_meta.networks.models import MLP, SIREN, Conv4, ResNet12
+from jax_meta.networks.models import MLP, SIREN, Conv4, ResNet, ResNet12
 from jax_meta.saved.files import load_model
 from jax_meta.saved.names import LEARNERS, MODELS, OPTIMIZERS, TRANSFORMS
 from jax_meta.saved.settings import build, build_model
@@ -143,6 +143,7 @@ def test_a_loss_of_ones_own_is_given_to_the_reader(tmp_path):
         (Conv4(2, 3, "stride", "mean", use_scale=True), (9, 9, 3)),
         (ResNet12(3, (2, 3, 2, 4)), (16, 16, 3)),
         (SIREN((4, 3), 2, 10.0), (2,)),
+        (ResNet(3, (4, 6), groups=2, zero_head=True), (8, 8, 3)),
     ],
     ids=str,
 )

@@ -1,6 +1,7 @@
 """Images as tasks: every pixel is where it is, and is given or kept back, never both."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -76,7 +77,7 @@ def test_an_image_is_its_places_and_colours():
         (lambda: fields(images(), pixels=0), ValueError, "pixels"),
         (lambda: fields(images().images), TypeError, "ClassImages"),
         (lambda: fields(images())(KEY, 0), ValueError, "num_tasks"),
-        (lambda: pixels_of(np.zeros((4, 4))), ValueError, r"\[height, width, channels\]"),
+        (lambda: pixels_of(jnp.zeros((4, 4))), ValueError, r"\[height, width, channels\]"),
         (lambda: coordinates(1, 4), ValueError, "height"),
     ],
 )

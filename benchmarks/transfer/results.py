@@ -1,0 +1,202 @@
+"""What is written: results.json, of all cells that are there; table.md and the figures, made from it."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness.results import Row, counted, markdown_table, rounded, write_results
+from benchmarks.transfer.figures import draw_rates, draw_shots
+from benchmarks.transfer.starts import METHODS, STARTS
+from jax_meta import estimate
+
+BASELINE, QUESTION = "pretrain", "reptile"
+ENDPOINT_STEPS, ENDPOINT_SHOTS = 200, (100, 500)
+LEAST = 0.005  # a difference that is smaller does not matter
+
+
+def write(options: argparse.Namespace) -> None:
+    """Everything, from the cells that the folder has."""
+    records = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted((options.output / "cells").glob("*.json"))
+    ]
+    if not records:
+        return
+    settings = {name: getattr(options, name) for name in ("budget", "validation_tasks", "draws")}
+    content = {**settings, "seconds": rounded(seconds(records), 4), "starts": summary(records)}
+    content["differences"] = differences(records)
+    write_results(options, content, table(content), shots=draw_shots(content), rates=draw_rates(content))
+
+
+def seconds(records: list[dict]) -> dict[str, float]:
+    """Of a core: what the starts and what fine-tuning took."""
+    methods = {
+        (part["method"], record["seed"], part["gradients"]): part["seconds"]
+        for record in records
+        for part in record["spent"]
+    }
+    return {"starts": sum(methods.values()), "fine_tuning": sum(record["seconds"] for record in records)}
+
+
+def task_means(records: list[dict], start: str, shots: int, steps: str) -> np.ndarray:
+    """Accuracy on each test task, mean over draws and seeds: `[tasks]`."""
+    found = [record["test"][steps] for record in records if (record["start"], record["shots"]) == (start, shots)]
+    return np.mean([np.mean(tasks, axis=1) for tasks in found], axis=0)
+
+
+def summary(records: list[dict]) -> dict[str, Any]:
+    """By start, number of images and number of steps: accuracy with its interval over tasks, and the rates tried."""
+    told: dict[str, Any] = {}
+    for name in STARTS:
+        mine = [record for record in records if record["start"] == name]
+        if not mine:
+            continue
+        told[name] = {"label": STARTS[name].label, "methods": [methods_of(part) for part in mine[0]["spent"]]}
+        for record in mine:
+            for steps in record["test"]:
+                told[name].setdefault(str(record["shots"]), {})[steps] = {
+                    **described(task_means(mine, name, record["shots"], steps)),
+                    "superclasses": superclass_mean(mine, name, record, steps),
+                    "seeds": sum(other["shots"] == record["shots"] for other in mine),
+                    "rate": [other["chosen"][steps] for other in mine if other["shots"] == record["shots"]],
+                    "tried": rounded({rate: float(np.mean(of)) for rate, of in record["rates"][steps].items()}, 4),
+                }
+    return told
+
+
+def methods_of(part: dict) -> dict:
+    return {name: part[name] for name in ("method", "rate", "trials", "meta_steps", "gradients", "seconds")}
+
+
+def superclass_mean(records: list[dict], name: str, record: dict, steps: str) -> float:
+    mine = np.array(record["kinds"]) != "mixed"
+    return rounded(float(task_means(records, name, record["shots"], steps)[mine].mean()), 4)
+
+
+def described(values: np.ndarray) -> dict:
+    mean, half_width = estimate(values)
+    return {"mean": rounded(float(mean)), "half_width": rounded(float(half_width)), "tasks": len(values)}
+
+
+def differences(records: list[dict]) -> dict[str, Any]:
+    """By start, images and steps: accuracy less that of pre-training on the same tasks, by the seeds that both have."""
+    by_cell = {(record["start"], record["shots"], record["seed"]): record for record in records}
+    told: dict[str, Any] = {}
+    for name in STARTS:
+        for shots in sorted({record["shots"] for record in records}):
+            seeds = [seed for start, k, seed in by_cell if (start, k) == (name, shots)]
+            both = [seed for seed in seeds if (BASELINE, shots, seed) in by_cell]
+            if name == BASELINE or not both:
+                continue
+            pairs = [(by_cell[name, shots, seed], by_cell[BASELINE, shots, seed]) for seed in both]
+            for steps in pairs[0][0]["test"]:
+                gaps = [paired(*pair, steps) for pair in pairs if steps in pair[1]["test"]]
+                if gaps:
+                    told.setdefault(name, {}).setdefault(str(shots), {})[steps] = described(np.mean(gaps, axis=0))
+    return told
+
+
+def paired(record: dict, baseline: dict, steps: str) -> np.ndarray:
+    """The difference on each task; raises ValueError where the two are not of the same tasks."""
+    if record["kinds"] != baseline["kinds"]:
+        raise ValueError(f"{record['start']} was tested on other tasks than {baseline['start']}: use another --output.")
+    return np.mean(record["test"][steps], axis=1) - np.mean(baseline["test"][steps], axis=1)
+
+
+def verdict(difference: dict) -> str:
+    """What the endpoint says, by the rule that was fixed before the test."""
+    low, high = difference["mean"] - difference["half_width"], difference["mean"] + difference["half_width"]
+    if low > 0 and difference["mean"] >= LEAST:
+        return "Reptile is the better start"
+    if high < 0 and difference["mean"] <= -LEAST:
+        return "pre-training is the better start"
+    return "the two cannot be told apart"
+
+
+def endpoint(told: dict) -> dict[int, dict]:
+    """The differences that the question is about, by images of a class; only those that are measured."""
+    found = told["differences"].get(QUESTION, {})
+    return {
+        shots: found[str(shots)][str(ENDPOINT_STEPS)]
+        for shots in ENDPOINT_SHOTS
+        if str(ENDPOINT_STEPS) in found.get(str(shots), {})
+    }
+
+
+def table(told: dict) -> str:
+    parts = ["# Starts for transfer\n", endpoint_part(told), training_part(told)]
+    shots = sorted({int(key) for start in told["starts"].values() for key in start if key.isdigit()}, reverse=True)
+    return "\n".join([*parts, *(shots_part(told, str(number)) for number in shots)])
+
+
+def endpoint_part(told: dict) -> str:
+    lines = [
+        f"- {shots} images a class: {points(found, '+')} points, {counted(found['tasks'], 'task')}: {verdict(found)}.\n"
+        for shots, found in endpoint(told).items()
+    ]
+    return (
+        f"## The endpoint\n\nAccuracy from Reptile less that from pre-training, after {ENDPOINT_STEPS} steps, on the "
+        "same tasks, with its 95% interval over tasks.\n\n" + ("".join(lines) or "Not measured.\n")
+    )
+
+
+def training_part(told: dict) -> str:
+    rows = []
+    for start in told["starts"].values():
+        for method in start["methods"]:
+            tried = ", ".join(f"{rate}: {100 * score:.1f}" for rate, score in method["trials"].items())
+            used = f"{method['gradients']:,}", f"{method['meta_steps']:,}", f"{method['seconds']:.0f}"
+            rows.append([start["label"], METHODS[method["method"]].label, *used, f"{method['rate']:g}", tried])
+    header = [
+        "start",
+        "method",
+        "image gradients",
+        "meta-steps",
+        "s of a core",
+        "rate",
+        "validation accuracy by rate, %",
+    ]
+    return "## How the starts were trained\n\n" + markdown_table(header, rows)
+
+
+def shots_part(told: dict, shots: str) -> str:
+    found = {name: start[shots] for name, start in told["starts"].items() if shots in start}
+    steps = sorted({number for start in found.values() for number in start}, key=int)
+    number = next(iter(next(iter(found.values())).values()))
+    header = ["start", *(counted(int(one), "step") for one in steps), f"less pre-training, {steps[-1]} steps"]
+    header += [f"superclasses, {steps[-1]} steps", "rates"]
+    rows = [start_row(told, name, shots, steps) for name in found]
+    measured = f"{counted(number['tasks'], 'test task')}, {counted(number['seeds'], 'network')} of each start"
+    return (
+        f"## {counted(int(shots), 'image')} a class\n\nAccuracy in %, {measured}, mean ± 95% interval over tasks. The "
+        "rates are those chosen on validation tasks.\n\n" + markdown_table(header, rows)
+    )
+
+
+def start_row(told: dict, name: str, shots: str, steps: list[str]) -> list[str]:
+    start, found = told["starts"][name], told["starts"][name][shots]
+    difference = told["differences"].get(name, {}).get(shots, {}).get(steps[-1])
+    cells = [points(found[one]) if one in found else "" for one in steps]
+    rates = ", ".join("/".join(f"{rate:g}" for rate in found[one]["rate"]) for one in steps if one in found)
+    last = f"{100 * found[steps[-1]]['superclasses']:.1f}" if steps[-1] in found else ""
+    return [start["label"], *cells, points(difference, "+") if difference else "", last, rates]
+
+
+def points(told: dict, sign: str = "") -> str:
+    return f"{100 * told['mean']:{sign}.1f} ± {100 * told['half_width']:.1f}"
+
+
+def row(told: dict) -> Row:
+    """The minutes on two cores, and the endpoint."""
+    found = [
+        f"{points(difference, '+')} points with {shots} images a class ({verdict(difference)})"
+        for shots, difference in endpoint(told).items()
+    ]
+    minutes = sum(told["seconds"].values()) / 60 / 2
+    return minutes, f"Reptile less pre-training, {told['budget']:,} image gradients each: {'; '.join(found)}"
+
+
+def read(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))

@@ -1,0 +1,149 @@
+"""Alphabets as tasks: running averages as parameters, heads, and the table."""
+
+import json
+from argparse import Namespace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from numpy.testing import assert_allclose
+
+import jax_meta
+from benchmarks.multi_shot import __main__ as multi_shot
+from benchmarks.multi_shot import measure, results, starts
+from benchmarks.multi_shot.network import Network, RunningNorm, floats, kinds, loss_of, optimizer_of
+from jax_meta.datasets import ClassImages, Splits
+from jax_meta.networks.layers import batch_statistics
+
+KEY = jax.random.key(0)
+DRAW = np.random.default_rng(0)
+IMAGES = DRAW.integers(0, 256, (6, 28, 28, 1)).astype(np.uint8)
+LABELS = jnp.array([0, 1, 2, 0, 1, 2])
+
+
+def plain_loss(network, params, images, labels):
+    logits = network.apply(params, floats(images), mutable=["distance"])[0]
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+def test_a_step_moves_running_averages_a_tenth_of_the_way_and_the_rest_by_the_gradient():
+    params = jax.jit(Network(3).init)(KEY, floats(IMAGES))
+    fitted = jax_meta.adapt(loss_of(3), optimizer_of(0.5), params, (IMAGES, LABELS), KEY, num_steps=1)
+    slopes = jax.jit(jax.grad(partial(plain_loss, Network(3, train=True))))(params, IMAGES, LABELS)
+
+    def check(kind, new, old, slope):
+        if kind == "learned":
+            assert_allclose(new, old - 0.5 * slope, rtol=1e-4, atol=1e-6)
+        else:
+            assert not slope.any()  # what they are normalised by is the batch
+            assert (new != old).any()
+
+    jax.tree.map(check, kinds(params), fitted, params, slopes)
+
+
+def test_the_first_layer_averages_what_it_normalises():
+    layer = RunningNorm(train=True)
+    inputs = jnp.asarray(DRAW.normal(3, 2, (4, 5, 5, 2)))
+    params = {"params": layer.init(KEY, inputs)["params"]}
+
+    def loss_fn(params, batch, key):
+        del key
+        outputs, sown = layer.apply(params, batch, mutable=["distance"])
+        loss = 0 * outputs.sum() + optax.tree.sum(sown)
+        return loss, {"loss": loss}
+
+    fitted = jax_meta.adapt(loss_fn, optimizer_of(0.0), params, inputs, KEY, num_steps=2)["params"]
+    mean, variance = batch_statistics(inputs)
+    assert_allclose(fitted["running_mean"], mean * (1 - 0.9**2), rtol=1e-5)
+    assert_allclose(fitted["running_variance"], 0.81 + variance * 100 / 99 * 0.19, rtol=1e-5)
+    outputs = RunningNorm(train=False).apply({"params": fitted}, inputs)
+    by_hand = (inputs - fitted["running_mean"].reshape(1, 1, 1, -1)) / np.sqrt(
+        fitted["running_variance"].reshape(1, 1, 1, -1) + 1e-5
+    )
+    assert_allclose(outputs, by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_is_the_cross_entropy_alone():
+    network = Network(3, train=True)
+    params = {"params": jax.jit(network.init)(KEY, floats(IMAGES))["params"]}
+    loss, metrics = loss_of(3)(params, (IMAGES, LABELS), KEY)
+    assert_allclose(loss, plain_loss(network, params, IMAGES, LABELS), rtol=1e-5)
+    assert_allclose(metrics["loss"], loss, rtol=1e-5)
+
+
+def test_each_alphabet_has_the_loss_of_its_own_head():
+    network = Network(6, train=True)
+    params = {"params": jax.jit(network.init)(KEY, floats(IMAGES))["params"]}
+    heads = [
+        {
+            "params": params["params"]
+            | {"Dense_0": jax.tree.map(lambda leaf, h=h: leaf[..., 3 * h : 3 * h + 3], params["params"]["Dense_0"])}
+        }
+        for h in range(2)
+    ]
+    for alphabet, alone in enumerate(heads):
+        loss, _ = loss_of(3, heads=2)(params, (IMAGES, LABELS + 3 * alphabet), KEY)
+        assert_allclose(loss, plain_loss(Network(3, train=True), alone, IMAGES, LABELS), rtol=1e-5)
+
+
+def test_a_drawing_is_classified_by_itself_at_test():
+    params = jax.jit(Network(3).init)(KEY, floats(IMAGES))
+    together = Network(3).apply(params, floats(IMAGES))
+    assert_allclose(together[:1], Network(3).apply(params, floats(IMAGES[:1])), rtol=1e-4, atol=1e-6)
+    assert set(jax.tree.leaves(kinds(params))) == {"learned", "averages"}
+
+
+def small_splits():
+    """Alphabets of twenty characters that are blocks of their own in the middle of the paper."""
+
+    def drawings(alphabets):
+        images = np.full((20 * alphabets, 20, 28, 28, 1), 255, np.uint8)
+        for character in range(len(images)):
+            images[character, :, 8:20, 8:20, 0] = DRAW.choice([0, 255], (12, 12))
+        names = tuple(f"{alphabets}/{character}" for character in range(len(images)))
+        return ClassImages(images, np.full(len(images), 20, np.int32), names)
+
+    return Splits(drawings(25), drawings(1), drawings(2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", starts.STARTS)
+def test_a_cell_of_every_start_is_measured_once(tmp_path, monkeypatch, capsys, start):
+    splits = small_splits()
+    for module in (measure, starts):
+        monkeypatch.setattr(module, "STEPS", 2)
+    monkeypatch.setattr(measure, "SHOWN", (0, 2))
+    monkeypatch.setattr(results, "SHOWN", (0, 2))
+    monkeypatch.setattr(results, "STEPS", 2)
+    monkeypatch.setattr(starts, "META_STEPS", 1)
+    monkeypatch.setattr(starts, "TASKS", 2)
+    monkeypatch.setattr(measure, "splits_of", lambda folder, seed: splits)
+    words = ["--starts", start, "--readings", "batch-20", "--seeds", "1", "--share", "1", "--output", str(tmp_path)]
+    multi_shot.main(words)
+    told = json.loads((tmp_path / "results.json").read_text())["starts"][start]["batch-20"]
+    assert told["alphabets"] == 2
+    assert told["gradients"] == (0 if start == "none" else 2 * 2 * 20)
+    assert starts.STARTS[start].label in capsys.readouterr().out
+    monkeypatch.setattr(multi_shot, "measure", None)  # nothing is measured any more
+    multi_shot.main(words)
+
+
+def cell(seed, values):
+    accuracy = {str(step): values for step in measure.SHOWN}
+    told = {"start": "none", "seed": seed, "reading": measure.READINGS["batch-20"]._asdict(), "gradients": 0}
+    return told | {"seconds": {"train": 0.0, "test": 60.0}, "accuracy": accuracy, "area": [2.0] * len(values)}
+
+
+def test_the_table_has_each_seed_and_the_published_figure(tmp_path):
+    (tmp_path / "cells").mkdir()
+    for seed, values in enumerate(([0.3, 0.5], [0.5, 0.7])):
+        (tmp_path / "cells" / f"none-batch-20-{seed}.json").write_text(json.dumps(cell(seed, values)))
+    results.write(Namespace(output=tmp_path, command="the command"))
+    line = next(line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| No pre"))
+    assert "| 40.0, 60.0 | 51.0 | 2.00 | 0 |" in line
+    assert line.count("50.0 ± 26.0") == 4
+    told = json.loads((tmp_path / "results.json").read_text())
+    assert results.row(told) == (1.0, "no pre-training, held-out, by batch: 20 at rate 0.1 50.0%; published 51.0%")
