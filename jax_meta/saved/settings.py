@@ -114,8 +114,8 @@ def build_learner(settings: Settings, loss_fn: LossFn | None, model: Any) -> Met
             given["features"], given["head"] = split_head(model)
         except TypeError:
             raise ValueError(
-                f"{name} writes the head of its model, which a file knows of MLP, SIREN, Conv4, ResNet and ResNet12 with "
-                "a head: save it with such a model."
+                f"{name} writes the head of its model, which a file knows of MLP, SIREN, Conv4, ResNet and ResNet12 "
+                "with a head: save it with such a model."
             ) from None
     if "optimizer" in takes:
         return learner(loss_fn, build_optimizer(settings["optimizer"]), **given)
