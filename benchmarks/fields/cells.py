@@ -21,7 +21,7 @@ from benchmarks.fields.measure import (
     strip,
 )
 from benchmarks.fields.networks import NETWORKS, Field, Start, plain
-from benchmarks.fields.starts import DERIVED, OUTER_RATE, RECIPES, make_start
+from benchmarks.fields.starts import DERIVED, OUTER_RATE, RECIPES, Judge, make_start
 from benchmarks.harness.results import rounded, write_json
 from benchmarks.harness.rounds import Tell
 from jax_meta.datasets import Splits
@@ -47,10 +47,10 @@ def run(
     chosen = (
         json.loads(before.read_text("utf-8")) if seed else choose_inner(field, name, splits, meta_steps, images, tell)
     )
-    sampler = fields(splits.train)
+    sampler = fields(splits.train, pixels=RECIPES[name].pixels)
     maml = load(start_path(output, network, "maml", seed), field) if name in DERIVED else None
     rates = chosen["inner_rate"], chosen["outer_rate"]
-    judge = partial(after_two_steps, field, draw(splits.val, images.validation))
+    judge = judge_of(field, name, splits, images)
     start, took = make_start(field, name, sampler, rates, seed, meta_steps, maml, judge, tell)
     keep(start_path(output, network, name, seed), start)
     images = images._replace(test_long=0) if seed else images
@@ -88,13 +88,17 @@ def choose_inner(
     """The inner step size of a learner, by short trials; 0 where there is none."""
     if RECIPES[name].learner is None or name == "joint":
         return {"inner_rate": None, "outer_rate": OUTER_RATE, "trials": []}
-    judge, trials = partial(after_two_steps, field, draw(splits.val, images.validation)), []
+    judge, sampler = judge_of(field, name, splits, images), fields(splits.train, pixels=RECIPES[name].pixels)
+    trials, short = [], max(1, meta_steps // TRIAL)
     for rates in TRIED:
-        short = max(1, meta_steps // TRIAL)
-        start, _ = make_start(field, name, fields(splits.train), rates, 0, short, None, judge, tell)
+        start, _ = make_start(field, name, sampler, rates, 0, short, None, judge, tell)
         trials.append({"rates": rates, "decibels": rounded(judge(start, rates[0]), 4)})
     inner, outer = max(trials, key=lambda trial: trial["decibels"])["rates"]
     return {"inner_rate": inner, "outer_rate": outer, "trials": trials}
+
+
+def judge_of(field: Field, name: str, splits: Splits, images: Images) -> Judge:
+    return partial(after_two_steps, field, draw(splits.val, images.validation, RECIPES[name].pixels))
 
 
 def after_two_steps(field: Field, tasks: Any, start: Start, rate: float) -> float:

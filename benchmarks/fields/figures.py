@@ -23,6 +23,7 @@ COLOURS = [
     "tab:blue",
     "tab:red",
     "tab:purple",
+    "tab:orange",
     "tab:pink",
 ]
 LINES = {"random": ":", "matched": ":", "shuffled": ":"}

@@ -28,6 +28,9 @@ class Recipe(NamedTuple):
     label: str
     gradients: int = 0  # of an image, in a meta-step's task
     learner: Callable[[Any, Any], MetaLearner] | None = None  # from a loss and an inner step size
+    pixels: int | None = (
+        None  # that a training task gives, of which the others are asked; None: all are given and asked
+    )
 
 
 def learned(make: Callable[..., MetaLearner], steps: int) -> Callable[[Any, Any], MetaLearner]:
@@ -43,6 +46,7 @@ RECIPES = {
     "reptile": Recipe("Reptile", 5, learned(jax_meta.reptile, 5)),
     "maml": Recipe("MAML", 3, learned(jax_meta.maml, 2)),
     "meta_sgd": Recipe("Meta-SGD", 3, lambda loss, rate: jax_meta.meta_sgd(loss, num_steps=2, step_size=rate)),
+    "complete": Recipe("MAML, given a quarter", 3, learned(jax_meta.maml, 2), pixels=256),
     "matched": Recipe("MAML's mean and deviation"),
     "shuffled": Recipe("MAML's weights, shuffled"),
 }
