@@ -56,5 +56,7 @@ def _programs_in_bounds():
     if resident_bytes() >= ROOM:
         jax.clear_caches()
         gc.collect()
-        with suppress(OSError, AttributeError):  # glibc keeps what is freed, and the next module would begin without room
+        with suppress(
+            OSError, AttributeError
+        ):  # glibc keeps what is freed, and the next module would begin without room
             ctypes.CDLL(None).malloc_trim(0)
