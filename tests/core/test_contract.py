@@ -28,6 +28,7 @@ from tests.learners import (
     sines,
     start_of,
 )
+from tests.tiers import each
 
 KEY = jax.random.key(7)
 OUTER = optax.sgd(0.01, momentum=0.9)
@@ -40,11 +41,10 @@ FACTORIES = {
 }
 
 
-LISTED = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in LEARNERS]
 BLOBS, QUADRATICS = blobs(), quadratics()
 
 
-@pytest.fixture(scope="module", params=LISTED)
+@pytest.fixture(scope="module", params=each(LEARNERS, FAST))
 def name(request):
     return request.param
 

@@ -12,6 +12,7 @@ import jax_meta
 from jax_meta.second_derivative import check_second_derivative
 from jax_meta.tasks import sinusoid
 from tests.learners import assert_close, first_task, quadratics
+from tests.tiers import each
 
 KEY = jax.random.key(11)
 NUM_STEPS = 2
@@ -82,10 +83,6 @@ FAST = (
 """Those that are tried each time: of each kind of verdict some; the others are slow by number."""
 
 
-def each(names):
-    return [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in names]
-
-
 def second_order(optimizer, num_steps=NUM_STEPS):
     """MAML's gradients without the check, from all three starts."""
 
@@ -125,7 +122,7 @@ def is_accepted(optimizer, num_steps=NUM_STEPS, params=PARAMS):
     return True
 
 
-@pytest.mark.parametrize("name", each([*FINITE, *NOT_FINITE]))
+@pytest.mark.parametrize("name", each([*FINITE, *NOT_FINITE], FAST))
 def test_the_check_tells_the_truth(name):
     gradients = second_order(OPTIMIZERS[name])
     assert is_finite(gradients) == (name in FINITE)
@@ -162,7 +159,7 @@ def test_and_is_else_the_slope_of_the_query_loss(name):
     assert float(measured) == pytest.approx(float(given), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", each(OPTIMIZERS))
+@pytest.mark.parametrize("name", each(OPTIMIZERS, ("sgd", "adam", "lars", "polyak")))
 def test_first_order_learners_take_any_optimizer(name):
     for gradient in first_order(OPTIMIZERS[name]):
         assert is_finite(gradient)
