@@ -123,7 +123,7 @@ def carried_reptile(
 
     def inner(meta_params, batch, key, *, num_steps=num_steps, observe=None):
         check_meta_params(meta_params, ReptileParams, "carried_reptile")
-        options: dict = {"num_steps": num_steps, "batch_size": batch_size}
+        options = {"num_steps": num_steps, "batch_size": batch_size}
         given = meta_params.params, tuple(meta_params), batch, key
         end, observations = at_once(adapt_both, (loss_fn, optimizer, order, observe), *given, **options)
         return ReptileParams(*end), observations
