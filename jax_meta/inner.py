@@ -121,21 +121,33 @@ def adapt(
     check_params(params)
     check_key(key)
     check_num_steps(num_steps)
+    options: dict = {"num_steps": num_steps, "batch_size": batch_size, "remat": remat, "mixed_mode": mixed_mode}
+    behaviour = loss_fn, optimizer, order, observe
+    adapted, observations = at_once(adapt_from_start, behaviour, params, params, batch, key, **options)
+    return adapted if observe is None else (adapted, observations)
+
+
+def at_once(
+    function: Callable[..., Any],
+    behaviour: tuple,
+    params: Params,
+    start: Any,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    num_steps: int,
+    **options: Any,
+) -> Any:
+    """An inner loop `function(*behaviour, start, batch, key, ...)` as one program, before which labels are checked.
+
+    `behaviour` begins with the loss, which is called with `params`.
+    """
 
     def check():
-        check_labels_at_hand(checked_loss(loss_fn), params, batch, key)
+        check_labels_at_hand(checked_loss(behaviour[0]), params, batch, key)
 
-    adapted, observations = call(
-        adapt_from_start,
-        (loss_fn, optimizer, order, observe),
-        (params, batch, key),
-        before=labels_before(check, batch) if num_steps else None,
-        num_steps=num_steps,
-        batch_size=batch_size,
-        remat=remat,
-        mixed_mode=mixed_mode,
-    )
-    return adapted if observe is None else (adapted, observations)
+    before = labels_before(check, batch) if num_steps else None
+    return call(function, behaviour, (start, batch, key), before=before, num_steps=num_steps, **options)
 
 
 def adapt_from_start(

@@ -1,7 +1,7 @@
 """Every learner under test, and the small problems it is tested on. A new algorithm is tested by being listed here."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -97,7 +97,7 @@ LEARNERS: dict[str, Callable[..., MetaLearner]] = {
 }
 OF_CLASSES = ("proto_maml", "protonet", "r2d2")
 """Learners that classify, and are tested on `blobs`."""
-FAST = ("transfer", "maml", "reptile", "carried_reptile", "anil", "meta_sgd", "protonet")
+FAST = ("maml", "carried_reptile", "anil", "meta_sgd", "protonet")
 """Learners whose contract is tested each time; that of the others, which share their code, is slow by number."""
 
 
@@ -142,7 +142,7 @@ def random_quadratics(key: jax.Array, num_tasks: int, *, examples: int = 4) -> T
     return Task(*map(random_batch, jax.random.split(key)))
 
 
-BANK = random_quadratics(jax.random.key(1), 64)
+BANK = jax.jit(random_quadratics, static_argnums=1)(jax.random.key(1), 64)
 """Drawn ahead, because a test should compile its learner and not a sampler."""
 
 
@@ -151,17 +151,20 @@ def sample_quadratics(key: jax.Array, num_tasks: int) -> Task:
     return jax.tree.map(lambda leaf: leaf[indices], BANK)
 
 
+@cache
 def quadratics() -> Problem:
     params = {"body": jnp.array([0.5, -1.0]), "head": jnp.array([2.0])}
     return Problem(quadratic_loss, params, sample_quadratics)
 
 
+@cache
 def sines(*, hidden: tuple[int, ...] = (4,), activation: Callable[[jax.Array], jax.Array] = jax.nn.relu) -> Problem:
     model = MLP(hidden=hidden, activation=activation)
-    params = optax.tree.cast(model.init(jax.random.key(0), jnp.ones((1, 1))), float)
+    params = optax.tree.cast(jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 1))), float)
     return Problem(jax_meta.regression(model.apply), params, partial(sinusoid.sample_tasks, shots=5, queries=6))
 
 
+@cache
 def blobs() -> Problem:
     """Points of three classes around centers of their own, twice of each: what a head is written from."""
 
@@ -173,7 +176,7 @@ def blobs() -> Problem:
         labels_of_all = jnp.broadcast_to(labels, (num_tasks, len(labels)))
         return Task(*((centers[:, labels] + 0.5 * part, labels_of_all) for part in noise))
 
-    params = optax.tree.cast(CLASSIFIER.init(jax.random.key(0), jnp.ones((1, 2))), float)
+    params = optax.tree.cast(jax.jit(CLASSIFIER.init)(jax.random.key(0), jnp.ones((1, 2))), float)
     return Problem(jax_meta.classification(CLASSIFIER.apply), params, sample_tasks)
 
 

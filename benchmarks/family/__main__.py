@@ -1,6 +1,6 @@
 """Which learner of the family is best for what: all of them on the same network and the same budget?
 
-    python -m benchmarks.family                                          all cells: two hours on two CPU cores
+    python -m benchmarks.family                                          all cells: 90 minutes on two CPU cores
     python -m benchmarks.family --problems sines-10 --learners maml cavia          some of them
     python -m benchmarks.family --seconds 900                            a quarter of an hour of a core to train each
 
@@ -9,21 +9,22 @@ each of three pairs of step sizes before, of which the best on validation classe
 of test classes, which are the same for all learners. On sines it is ten networks of 5,000 meta-steps.
 
 --data is a folder with the folders omniglot and cifar100, as for `benchmarks.few_shot`. It writes a file a cell to
-cells/, and from all that are there results.json, table.md and family.png. Cells that are there are not done again; one
-that was stopped begins anew.
+cells/, and from all that are there results.json, table.md and family.png. Cells that are there are not done again, but
+for those that failed; one that was stopped begins anew. All cells of images in a folder have the same --seconds.
 """
 
 import argparse
+import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from threading import Lock
 
 from benchmarks.family import optimizers
-from benchmarks.family.learners import PROBLEMS, classifiers, for_values
-from benchmarks.family.results import write
+from benchmarks.family.entries import PROBLEMS
+from benchmarks.family.learners import classifiers, for_values
+from benchmarks.family.results import read, write
 from benchmarks.family.sines import POINTS
 from benchmarks.harness.command import COUNT, Begin, make_parser, parse, positive_number, running
 from benchmarks.harness.processes import Machine, Worker, WorkerError, ask, receive, start
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             (problem, learner)
             for problem in options.problems
             for learner in CELLS[problem]
-            if learner in options.learners and not path_of(options.output, problem, learner).exists()
+            if learner in options.learners and not is_done(options.output, problem, learner)
         ]
         work(cells, options, begin, finished)
         write(options)
@@ -64,6 +65,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parse(parser, arguments)
     if options.jobs > cores:
         parser.error(f"--jobs {options.jobs}: this machine has {cores} cores.")
+    if others := budgets(options.output) - {options.seconds}:
+        parser.error(
+            f"--seconds: {options.seconds:g} s are asked for, and cells of images that are there were trained for "
+            f"{min(others):g} s: give --seconds {min(others):g}, or another --output than {options.output}"
+        )
     options.data = options.data.absolute()
     return options
 
@@ -72,31 +78,44 @@ def path_of(output: Path, problem: str, learner: str) -> Path:
     return output / "cells" / problem / f"{learner}.json"
 
 
+def is_done(output: Path, problem: str, learner: str) -> bool:
+    path = path_of(output, problem, learner)
+    return path.exists() and "failed" not in json.loads(path.read_text(encoding="utf-8"))
+
+
+def budgets(output: Path) -> set[float]:
+    """Seconds of training of the cells that are there and have some."""
+    records = [record for learners in read(output / "cells").values() for record in learners.values()]
+    return {record["budget_seconds"] for record in records if "budget_seconds" in record}
+
+
 def work(cells: list[tuple[str, str]], options: argparse.Namespace, begin: Begin, finished: list[str]) -> None:
     """Measures the cells in as many processes as there are jobs, and keeps each as it is finished."""
-    queue: SimpleQueue[tuple[str, str]] = SimpleQueue()
-    for cell in cells:
-        queue.put(cell)
-    machine, writing = Machine("cpu", 1, 24 * 3600.0), Lock()
+    left, machine, writing = iter(cells), Machine("cpu", 1, 24 * 3600.0), Lock()
+    (options.output / "logs").mkdir(exist_ok=True)
+
+    def has_measured(worker: Worker, problem: str, learner: str) -> bool:
+        with begin(f"{learner}, {problem}", 1):
+            record = measure(worker, problem, learner)
+        path = path_of(options.output, problem, learner)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"learner": learner, **record})
+        finished.append(f"{learner} on {problem}")
+        with writing:
+            write(options)
+        return "failed" not in record
 
     def one_core(core: int) -> None:
+        """After a failure there is a new process: the old one may have ended, or be at work yet."""
         arguments = {"core": core, "data": str(options.data), "seconds": options.seconds}
-        log = options.output / f"worker-{core}.log"
-        with start("benchmarks.family.measure:serve", arguments, machine, log, install=".") as worker:
-            receive(worker)
-            while True:
-                try:
-                    problem, learner = queue.get_nowait()
-                except Empty:
-                    return
-                with begin(f"{learner}, {problem}", 1):
-                    record = measure(worker, problem, learner)
-                path = path_of(options.output, problem, learner)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_json(path, {"learner": learner, **record})
-                finished.append(f"{learner} on {problem}")
-                with writing:
-                    write(options)
+        cell = next(left, None)
+        while cell:
+            log, sound = options.output / "logs" / f"from-{'-'.join(cell)}.log", True
+            with start("benchmarks.family.measure:serve", arguments, machine, log, install=".") as worker:
+                receive(worker)
+                while cell and sound:
+                    sound = has_measured(worker, *cell)
+                    cell = next(left, None)
 
     with ThreadPoolExecutor(options.jobs) as pool:
         for future in [pool.submit(one_core, core) for core in range(min(options.jobs, len(cells)))]:

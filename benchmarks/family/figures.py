@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.family.learners import PROBLEMS
+from benchmarks.family.entries import PROBLEMS
 
 
 def measured(learners: dict[str, dict], what: str) -> list[tuple[str, dict]]:

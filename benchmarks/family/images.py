@@ -12,21 +12,14 @@ import numpy as np
 import optax
 
 import jax_meta
-from benchmarks.family.learners import (
-    PROBLEMS,
-    Entry,
-    Problem,
-    classifiers,
-    make_learner,
-    meta_parameters,
-    multi_step_weights,
-)
-from benchmarks.few_shot.experiment import load, make_model
+from benchmarks.family.entries import PROBLEMS, Entry, Problem, make_learner, meta_parameters, multi_step_weights
+from benchmarks.family.learners import classifiers
+from benchmarks.few_shot.experiment import load, make_model, make_sampler
 from benchmarks.few_shot.protocol import Protocol, make_protocol
 from benchmarks.harness.jax_networks import compile_ahead
-from benchmarks.harness.results import rounded
-from jax_meta import Sampler, Task, estimate
-from jax_meta.datasets import ClassImages, Splits
+from benchmarks.harness.results import estimated, rounded
+from jax_meta import Task
+from jax_meta.datasets import Splits
 
 PART = 10  # meta-steps in a compiled call
 TRIAL = 0.1  # of the budget, that a trial trains for
@@ -62,13 +55,14 @@ def run(name: str, learner: str, folder: Path, seconds: float) -> dict:
     hits = score(cell, "test", meta_params, rates[0], TEST_TASKS)
     return {
         **cell_facts(problem, entry, cell, meta_params),
+        "budget_seconds": seconds,
         "trials": rounded(trials, 4),
         "rate": rounded(rates[0], 4),
         "outer_rate": rates[1],
         "meta_steps": meta_steps,
         "seconds": rounded({"compile": cell.compile_seconds, "train": spent, "test": time.process_time() - start}, 4),
         "milliseconds_a_meta_step": rounded(1e3 * spent / meta_steps, 4),
-        "accuracy": {kind: describe(values / problem.ways) for kind, values in hits.items()},
+        "accuracy": {kind: estimated(values / problem.ways) for kind, values in hits.items()},
         "right": {kind: values.tolist() for kind, values in hits.items()},
     }
 
@@ -84,12 +78,6 @@ def cell_facts(problem: Problem, entry: Entry, cell: Cell, meta_params: Any) -> 
         "meta_parameters": meta_parameters(meta_params),
         "temporary_mebibytes": rounded(cell.temporary_bytes / 2**20, 4),
     }
-
-
-def describe(values: np.ndarray) -> dict:
-    """Mean and 95% interval over tasks, 0 to 1."""
-    mean, half_width = estimate(values)
-    return {"mean": rounded(float(mean)), "half_width": rounded(float(half_width))}
 
 
 def protocol_of(problem: Problem) -> Protocol:
@@ -111,9 +99,9 @@ def prepare(problem: Problem, entry: Entry, protocol: Protocol, splits: Splits) 
     if entry.queries:
         training = training._replace(queries=entry.queries)
     samplers = {
-        "train": sampler(training, splits.train, queries=training.queries),
-        "val": sampler(protocol, splits.val, queries=1),
-        "test": sampler(protocol, splits.test, queries=1),
+        "train": make_sampler(training, splits.train, shots=training.train_shots, queries=training.queries),
+        "val": make_sampler(protocol, splits.val, shots=problem.shots, queries=1),
+        "test": make_sampler(protocol, splits.test, shots=problem.shots, queries=1),
     }
     model = entry.model(make_model(protocol))
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *splits.train.images.shape[2:])))
@@ -128,12 +116,6 @@ def prepare(problem: Problem, entry: Entry, protocol: Protocol, splits: Splits) 
     compiled, seconds = compile_ahead(advance, initial(), samplers["train"], 1.0, 1.0, multi_step_weights(0.0))
     hits = jax.jit(partial(right_answers, entry, model, problem.ways))
     return Cell(initial, compiled, hits, samplers, seconds, compiled.memory_analysis().temp_size_in_bytes)
-
-
-def sampler(protocol: Protocol, images: ClassImages, *, queries: int) -> Sampler:
-    prepare = jax_meta.tasks.inverted if protocol.inverted else jax_meta.tasks.unit_interval
-    options: dict = {"ways": protocol.ways, "shots": protocol.train_shots, "queries": queries}
-    return jax_meta.tasks.episodes(images, **options, rotations=protocol.rotations, prepare=prepare)
 
 
 def right_answers(

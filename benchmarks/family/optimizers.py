@@ -19,8 +19,8 @@ import optax
 import jax_meta
 from benchmarks.family.images import splits_of
 from benchmarks.harness.jax_networks import compile_ahead
-from benchmarks.harness.results import rounded
-from jax_meta import LossFn, Sampler, Task, estimate
+from benchmarks.harness.results import estimated, rounded
+from jax_meta import LossFn, Sampler, Task
 from jax_meta.datasets import ClassImages
 from jax_meta.networks.models import MLP
 
@@ -104,9 +104,9 @@ def run(name: str, folder: Path) -> dict:
         trials[label] = [rounded(end, 4) if np.isfinite(end) else None for end in ends]
         best = RATES[int(np.nanargmin(ends))]
         curves[f"{label}, {best:g}"] = curve(best, functions.test(jax.random.key(5), functions.test_tasks))
-    record = {"curves": {label: describe(np.asarray(curve)) for label, curve in curves.items()}}
+    record = {"curves": {label: estimated(np.asarray(curve)) for label, curve in curves.items()}}
     if name == "small-networks":
-        record["with_relu"] = describe(np.asarray(transferred(meta_params, folder)))
+        record["with_relu"] = estimated(np.asarray(transferred(meta_params, folder)))
     return {
         "problem": name,
         "label": "LSTM optimizer",
@@ -125,11 +125,6 @@ def transferred(meta_params: Any, folder: Path) -> jax.Array:
     learner = jax_meta.lstm_optimizer(functions.loss_fn, num_steps=HORIZON, draw=functions.draw)
     tasks = functions.test(jax.random.key(5), functions.test_tasks)
     return jax.jit(partial(curve_of_learned, functions, learner))(meta_params, tasks)
-
-
-def describe(losses: np.ndarray) -> dict:
-    mean, half_width = estimate(losses)
-    return {"mean": rounded(mean.tolist(), 4), "half_width": rounded(half_width.tolist(), 3)}
 
 
 def train(functions: Functions, learner: jax_meta.MetaLearner) -> Any:

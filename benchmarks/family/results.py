@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.family.entries import PROBLEMS
 from benchmarks.family.figures import draw, draw_curves, measured
 from benchmarks.family.images import TRIAL
-from benchmarks.family.learners import PROBLEMS
 from benchmarks.family.optimizers import HORIZON
 from benchmarks.family.published import BUDGETS, PUBLISHED, SINES
 from benchmarks.family.sines import POINTS, SHOWN
@@ -20,6 +20,7 @@ from jax_meta import estimate
 Records = dict[str, dict[str, dict]]  # by problem and learner
 FIRST_OF_DIFFERENCES = "maml"
 CURVES = ("quadratics", "small-networks")
+KEPT = ("right", "problem", "curves", "budget_seconds")  # in the cells alone
 CURVE_STEPS = (20, 50, 100, 200)
 
 
@@ -45,7 +46,7 @@ def summary(records: Records) -> Records:
     for problem, learners in records.items():
         first = learners.get(FIRST_OF_DIFFERENCES, {}).get("right")
         for learner, record in learners.items():
-            short = {name: value for name, value in record.items() if name not in ("right", "problem", "curves")}
+            short = {name: value for name, value in record.items() if name not in KEPT}
             if "curves" in record:
                 short["loss_after_steps"] = {name: losses(curve) for name, curve in record["curves"].items()}
                 if "with_relu" in record:

@@ -11,7 +11,8 @@ import optax
 from jax.tree_util import Partial
 
 import jax_meta
-from benchmarks.family.learners import Entry, for_values, make_learner, meta_parameters, multi_step_weights
+from benchmarks.family.entries import Entry, make_learner, meta_parameters, multi_step_weights
+from benchmarks.family.learners import for_values
 from benchmarks.harness.jax_networks import compile_ahead
 from benchmarks.harness.results import rounded
 from jax_meta import MetaLearner, estimate

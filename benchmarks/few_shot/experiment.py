@@ -14,7 +14,7 @@ import jax_meta
 from benchmarks.few_shot.protocol import Protocol
 from benchmarks.harness.progress import Begin
 from jax_meta import LossFn, MetaLearner, Sampler, TrainState
-from jax_meta.datasets import Splits
+from jax_meta.datasets import ClassImages, Splits
 from jax_meta.evaluation import Measure
 from jax_meta.runs.progress import in_words
 
@@ -101,15 +101,20 @@ def make_outer(protocol: Protocol, algorithm: str) -> optax.GradientTransformati
 def make_samplers(protocol: Protocol, algorithm: str, splits: Splits) -> dict[str, Sampler]:
     """Of training, validation and test tasks. Transfer learning trains on queries alone, as many as it has shots."""
     tasks, shots, queries = jax_meta.tasks, protocol.train_shots, protocol.queries
-    training: dict = {"shots": shots, "rotations": protocol.rotations}
+    training: dict = {"shots": shots}
     training["queries"] = max(queries, shots) if algorithm == "transfer" else queries
     training["augment"] = tasks.in_turn(tasks.flip, tasks.shift) if protocol.augmented else None
     testing: dict = {"shots": protocol.shots, "queries": protocol.test_queries, "rotations": protocol.test_rotations}
-    # from uint8 to what the network takes, as both papers do it: from 0 to 1
-    prepare = tasks.inverted if protocol.inverted else tasks.unit_interval
-    sampler = partial(tasks.episodes, ways=protocol.ways, prepare=prepare)
+    sampler = partial(make_sampler, protocol)
     tested = {"val": sampler(splits.val, **testing), "test": sampler(splits.test, **testing)}
     return {"train": sampler(splits.train, **training), **tested}
+
+
+def make_sampler(protocol: Protocol, images: ClassImages, **options: Any) -> Sampler:
+    """Tasks of images, from uint8 to what the network takes, as both papers do it: from 0 to 1."""
+    prepare = jax_meta.tasks.inverted if protocol.inverted else jax_meta.tasks.unit_interval
+    options = {"ways": protocol.ways, "rotations": protocol.rotations, **options}
+    return jax_meta.tasks.episodes(images, prepare=prepare, **options)
 
 
 def train(

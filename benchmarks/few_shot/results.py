@@ -6,8 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.few_shot.protocol import Protocol, make_protocol
-from benchmarks.harness.results import Row, markdown_table, rounded
-from jax_meta import estimate
+from benchmarks.harness.results import Row, estimated, markdown_table
 from jax_meta.plots import plot_learning_curve
 from jax_meta.runs.plot import plot_line
 from jax_meta.runs.progress import duration
@@ -91,8 +90,7 @@ def reported_step(protocol: Protocol) -> int:
 
 def describe(accuracies: np.ndarray) -> dict:
     """Mean and 95% interval over tasks, 0 to 1, after 0, 1, 2, ... inner steps."""
-    mean, half_width = estimate(accuracies)
-    return {"mean": rounded(mean.tolist()), "half_width": rounded(half_width.tolist()), "tasks": len(accuracies)}
+    return {**estimated(accuracies), "tasks": len(accuracies)}
 
 
 def draw(told: dict, records: Sequence[dict]) -> Figure:

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 from matplotlib.figure import Figure
 
+from jax_meta import estimate
 from jax_meta.runs.processor import processor
 from jax_meta.whole_files import whole_file, write_whole
 
@@ -67,6 +68,12 @@ def rounded(values: Any, digits: int = 5) -> Any:
     if isinstance(values, list | tuple):
         return [rounded(value, digits) for value in values]
     return values
+
+
+def estimated(values: Any) -> dict:
+    """Mean and 95% interval over tasks, the first axis, rounded; of a curve, lists."""
+    mean, half_width = estimate(values)
+    return {"mean": rounded(mean.tolist()), "half_width": rounded(half_width.tolist())}
 
 
 def in_words(settings: dict) -> str:

@@ -3,16 +3,17 @@
 Alex Nichol, Joshua Achiam, John Schulman: On First-Order Meta-Learning Algorithms, arXiv:1803.02999.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jax_meta.arguments import check_meta_params, check_optimizer, named
-from jax_meta.base import LossFn, MetaLearner, Params, PyTree
-from jax_meta.inner import Order, adapt, inner_loop, shuffled
+from jax_meta.base import Batch, LossFn, MetaLearner, Params, PyTree
+from jax_meta.inner import Order, adapt, at_once, inner_loop, shuffled
 from jax_meta.loss_checks import check_inner
 
 
@@ -122,8 +123,9 @@ def carried_reptile(
 
     def inner(meta_params, batch, key, *, num_steps=num_steps, observe=None):
         check_meta_params(meta_params, ReptileParams, "carried_reptile")
-        options = {"num_steps": num_steps, "batch_size": batch_size, "order": order, "observe": observe}
-        end, observations = inner_loop(loss_fn, optimizer, tuple(meta_params), batch, key, **options)
+        options = {"num_steps": num_steps, "batch_size": batch_size}
+        given = meta_params.params, tuple(meta_params), batch, key
+        end, observations = at_once(adapt_both, (loss_fn, optimizer, order, observe), *given, **options)
         return ReptileParams(*end), observations
 
     def adapt(meta_params, batch, key, *, num_steps=num_steps, observe=None):
@@ -137,6 +139,20 @@ def carried_reptile(
         return optax.tree.sub(meta_params, adapted), metrics  # θ - φ, s - s'
 
     return MetaLearner(lambda params: ReptileParams(params, optimizer.init(params)), adapt, gradient)
+
+
+def adapt_both(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    order: Order,
+    observe: Callable[[Params], Any] | None,
+    start: tuple[Params, optax.OptState],
+    batch: Batch,
+    key: jax.Array,
+    **options: Any,
+) -> tuple[tuple[Params, optax.OptState], Any]:
+    """Parameters and optimizer state after the inner steps from both, and the observations or None."""
+    return inner_loop(loss_fn, optimizer, start, batch, key, order=order, observe=observe, **options)
 
 
 class CarriedState(NamedTuple):

@@ -12,7 +12,8 @@ import optax
 
 from jax_meta.base import Metrics, Params, TrainState
 from jax_meta.checks import IN_TASKS, check_choice
-from jax_meta.runs.checkpoints import open_checkpoints, save, step_of
+from jax_meta.runs.arrays import step_of
+from jax_meta.runs.checkpoints import open_checkpoints, save
 from jax_meta.runs.processes import is_main
 from jax_meta.runs.writing import explained
 from jax_meta.whole_files import write_whole

@@ -7,16 +7,8 @@ from typing import Any, NamedTuple
 
 from jax_meta.base import TrainState
 from jax_meta.runs import records as lines
-from jax_meta.runs.checkpoints import (
-    Checkpoints,
-    digest,
-    open_checkpoints,
-    remove_unfinished,
-    restore_newest,
-    save,
-    step_of,
-    to_arrays,
-)
+from jax_meta.runs.arrays import digest, step_of, to_arrays
+from jax_meta.runs.checkpoints import Checkpoints, open_checkpoints, remove_unfinished, restore_newest, save
 from jax_meta.runs.events import EVENTS, event_writer
 from jax_meta.runs.folder import LOG, check_own, check_reach, check_run, fingerprint
 from jax_meta.runs.identity import Identify

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -13,15 +13,16 @@ import optax
 from jax.sharding import Mesh
 
 from jax_meta.base import LossGradient, MetaLearner, Metrics, Params, Sampler, TrainState
-from jax_meta.checks import check_num_steps
 from jax_meta.devices import replicate
 from jax_meta.host.ahead import running
 from jax_meta.host.sources import HostTasks, OutOfTasksError, as_argument
 from jax_meta.outer import fit_unchecked
 from jax_meta.runs import failure, interrupts
-from jax_meta.runs.checkpoints import Score, accuracy_or_loss, step_of
+from jax_meta.runs.arrays import step_of
+from jax_meta.runs.checkpoints import Score, accuracy_or_loss
 from jax_meta.runs.files import Run, RunFiles, open_files
 from jax_meta.runs.identity import identify, trace_step
+from jax_meta.runs.plan import Plan, is_validated, make_plan
 from jax_meta.runs.processes import agreed, ends_together, is_main
 from jax_meta.runs.progress import Progress, Report, shown
 from jax_meta.runs.records import Record, check_names, summarise
@@ -29,15 +30,6 @@ from jax_meta.runs.seeds import check_seeds, fit_seeds
 from jax_meta.sampling import check_sampler
 
 Validate = Callable[[Params], Mapping[str, Any]]
-
-
-class Plan(NamedTuple):
-    """When what happens, in meta-steps; every boundary is a multiple of `record_every`, or the end."""
-
-    num_meta_steps: int
-    record_every: int
-    validate_every: int
-    save_seconds: float
 
 
 def train(
@@ -259,22 +251,3 @@ def name_of(learner: MetaLearner) -> str:
     gradient = learner.gradient
     function = gradient.loss if isinstance(gradient, LossGradient) else gradient
     return getattr(function, "__qualname__", "learner").partition(".")[0]
-
-
-def is_validated(plan: Plan, step: int) -> bool:
-    """Whether a meta-step is one for validation and a checkpoint: every so many, and the last."""
-    return step % plan.validate_every == 0 or step == plan.num_meta_steps
-
-
-def make_plan(num_meta_steps: int, record_every: int | None, validate_every: int | None, save_seconds: float) -> Plan:
-    """The plan, with its defaults; raises ValueError for what does not fit together."""
-    check_num_steps(num_meta_steps, "num_meta_steps")
-    record_every = max(1, num_meta_steps // 200) if record_every is None else record_every
-    validate_every = 10 * record_every if validate_every is None else validate_every
-    if record_every < 1:
-        raise ValueError(f"record_every must be 1 or more, got {record_every}.")
-    if validate_every < 1 or validate_every % record_every:
-        raise ValueError(f"validate_every must be a multiple of record_every, {record_every}, got {validate_every}.")
-    if not save_seconds >= 0:
-        raise ValueError(f"save_seconds must be 0 or more, got {save_seconds}.")
-    return Plan(num_meta_steps, record_every, validate_every, save_seconds)

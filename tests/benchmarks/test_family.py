@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
 from argparse import Namespace
+from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +18,14 @@ from numpy.testing import assert_allclose
 import jax_meta
 from benchmarks.family import __main__ as family
 from benchmarks.family import images, measure, optimizers, results, sines
-from benchmarks.family.learners import PROBLEMS, TRIED, classifiers, for_values, multi_step_weights
+from benchmarks.family.entries import PROBLEMS, TRIED, multi_step_weights
+from benchmarks.family.learners import classifiers, for_values
+from benchmarks.harness.processes import start
+from benchmarks.harness.results import estimated
 from jax_meta.datasets import ClassImages
 from tests.learners import LEARNERS
 
+RESULTS = Path(family.__file__).parents[1] / "results" / "family"
 OF_NO_CLASSES = {"carried_reptile", "meta_optimizer"}  # the one is Reptile, the other any of its users
 
 
@@ -102,19 +109,29 @@ def test_an_error_that_overflows_diverges_and_another_has_both_intervals():
 
 def record(label, right, **changes):
     values = np.array(right) / 5
-    accuracy = {kind: images.describe(values) for kind in ("inductive", "transductive")}
+    accuracy = {kind: estimated(values) for kind in ("inductive", "transductive")}
     told = {"problem": "omniglot-5way-1shot", "label": label, "rate": 0.1, "outer_rate": 1e-3, "accuracy": accuracy}
     told |= {"meta_steps": 10, "tasks": 4, "milliseconds_a_meta_step": 1.5, "temporary_mebibytes": 2.0, "steps": 1}
-    told |= {"meta_parameters": 7, "test_steps": 1, "right": dict.fromkeys(accuracy, right)}
+    told |= {"meta_parameters": 7, "test_steps": 1, "right": dict.fromkeys(accuracy, right), "budget_seconds": 60.0}
     return told | {"seconds": {"train": 60.0}, "trials": []} | changes
 
 
+def put(folder, problem, learner, told):
+    """A cell that is there."""
+    path = family.path_of(folder, problem, learner)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"learner": learner, **told}))
+
+
+def found(folder, problem):
+    """The cells of a problem that are there."""
+    return {path.stem: json.loads(path.read_text()) for path in (folder / "cells" / problem).glob("*.json")}
+
+
 def test_the_table_has_what_is_done_best_first_and_says_what_failed(tmp_path):
-    cells = {"maml": record("MAML", [1, 2, 3]), "protonet": record("ProtoNet", [3, 4, 5]), "anil": {"failed": "why"}}
-    for learner, told in cells.items():
-        path = family.path_of(tmp_path, "omniglot-5way-1shot", learner)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(told))
+    put(tmp_path, "omniglot-5way-1shot", "maml", record("MAML", [1, 2, 3]))
+    put(tmp_path, "omniglot-5way-1shot", "protonet", record("ProtoNet", [3, 4, 5]))
+    put(tmp_path, "omniglot-5way-1shot", "anil", {"failed": "why"})
     results.write(Namespace(output=tmp_path, command="the command", seconds=60.0))
     lines = (tmp_path / "table.md").read_text().splitlines()
     rows = [line for line in lines if line.startswith(("| MAML", "| ProtoNet"))]
@@ -128,9 +145,7 @@ def test_the_table_has_what_is_done_best_first_and_says_what_failed(tmp_path):
 
 def test_a_problem_of_which_nothing_came_says_so_and_has_no_table(tmp_path):
     for problem in ("sines-5", "omniglot-5way-1shot", "inner-steps"):
-        path = family.path_of(tmp_path, problem, "maml")
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({"failed": "no memory"}))
+        put(tmp_path, problem, "maml", {"failed": "no memory"})
     results.write(Namespace(output=tmp_path, command="the command", seconds=60.0))
     told = (tmp_path / "table.md").read_text()
     assert told.count("no memory") == 3
@@ -140,9 +155,7 @@ def test_a_problem_of_which_nothing_came_says_so_and_has_no_table(tmp_path):
 def test_the_learned_optimizer_is_told_after_some_steps_and_drawn(tmp_path):
     curve = {"mean": [float(300 - step) for step in range(201)], "half_width": [0.1] * 201}
     told = {"label": "LSTM optimizer", "curves": {"LSTM": curve, "SGD, 0.1": curve}, "with_relu": curve, "rates": [0.1]}
-    path = family.path_of(tmp_path, "quadratics", "lstm_optimizer")
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(told | {"meta_steps": 7, "tasks": 2}))
+    put(tmp_path, "quadratics", "lstm_optimizer", told | {"meta_steps": 7, "tasks": 2})
     results.write(Namespace(output=tmp_path, command="the command", seconds=60.0))
     lines = (tmp_path / "table.md").read_text().splitlines()
     for label in ("LSTM", "SGD, 0.1", "LSTM, on ReLU"):
@@ -188,6 +201,57 @@ def test_more_jobs_than_cores_are_refused_before_any_work(tmp_path, capsys):
         family.main(["--jobs", "100000", "--output", str(tmp_path / "out")])
     assert "cores" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_help_tells_the_minutes_that_the_committed_cells_took():
+    minutes = float(re.search(r"(\d+) minutes on two CPU cores", family.__doc__)[1])
+    told = json.loads((RESULTS / "results.json").read_text())
+    assert results.row(told)[0] == pytest.approx(minutes, rel=0.1)
+
+
+def test_cells_of_another_budget_are_refused_before_any_work(tmp_path, capsys):
+    put(tmp_path, "omniglot-5way-1shot", "maml", record("MAML", [1, 2, 3]))
+    put(tmp_path, "omniglot-5way-1shot", "anil", {"failed": "which has no budget"})
+    put(tmp_path, "sines-5", "maml", {"problem": "sines-5"})  # nor has this
+    chosen = ["--problems", "sines-5", "--output", str(tmp_path)]
+    with pytest.raises(SystemExit):
+        family.parse_arguments([*chosen, "--seconds", "75"])
+    told = capsys.readouterr().err
+    assert "75 s" in told
+    assert f"trained for 60 s: give --seconds 60, or another --output than {tmp_path}" in told
+    assert family.parse_arguments([*chosen, "--seconds", "60"]).seconds == 60
+
+
+def test_the_committed_cells_of_images_have_the_budget_that_the_table_tells():
+    told = json.loads((RESULTS / "results.json").read_text())
+    budgets = {record["budget_seconds"] for name in PROBLEMS for record in found(RESULTS, name).values()}
+    assert budgets == {told["seconds_to_train"]}
+
+
+def test_a_cell_that_failed_is_done_again_and_one_that_is_done_is_not(tmp_path, monkeypatch):
+    put(tmp_path, "inner-steps", "anil", {"failed": "no memory"})
+    put(tmp_path, "inner-steps", "maml", {"label": "MAML", "mebibytes_by_steps": {"5": 1.0}})
+    monkeypatch.setattr(family, "work", lambda cells, *others: asked.extend(cells))
+    asked: list[tuple[str, str]] = []
+    family.main(["--problems", "inner-steps", "--learners", "maml", "anil", "imaml", "--output", str(tmp_path)])
+    assert asked == [("inner-steps", "anil"), ("inner-steps", "imaml")]
+    assert "- anil, inner-steps: no memory" in (tmp_path / "table.md").read_text()
+
+
+def test_a_process_that_ends_takes_one_cell_with_it_and_the_others_go_on(tmp_path, monkeypatch):
+    def start_other(function, *given, **options):
+        return start("tests.benchmarks.served:serve_cells", *given, **options)
+
+    monkeypatch.setattr(family, "start", start_other)
+    monkeypatch.setattr(family, "write", lambda options: None)
+    options = Namespace(output=tmp_path, data=tmp_path, seconds=1.0, jobs=1)
+    learners = ["maml", "fomaml", "anil", "imaml", "reptile"]
+    family.work([("inner-steps", learner) for learner in learners], options, lambda *part: nullcontext(), [])
+    told = found(tmp_path, "inner-steps")
+    assert told.keys() == set(learners)
+    assert told["fomaml"]["failed"] == "failed: ValueError: no such thing"
+    assert told["anil"]["failed"] == "failed: exit code 7. out of everything"
+    assert told["imaml"]["process"] == told["reptile"]["process"] != told["maml"]["process"]
 
 
 @pytest.mark.slow

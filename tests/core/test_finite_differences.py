@@ -2,10 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
 from tests.learners import LEARNERS, OF_CLASSES, blobs, first_task, sines
+from tests.tiers import each
 
 KEY = jax.random.key(5)
 SINES, BLOBS = sines(activation=jnp.tanh), blobs()
@@ -19,26 +21,46 @@ def slopes(name, num_steps):
     learner = LEARNERS[name](problem.loss_fn, num_steps=num_steps)
     meta_params = learner.init(problem.params)
 
-    @jax.jit
     def query_loss(meta_params):
         adapted = learner.adapt(meta_params, task.support, KEY)
         return problem.loss_fn(adapted, task.query, KEY)[0]
 
-    gradient, _ = jax.jit(learner.gradient)(meta_params, task, KEY)
-    for key in jax.random.split(KEY, 3):
-        direction = optax.tree.random_like(key, meta_params)
-        direction = optax.tree.scale(1 / optax.tree.norm(direction), direction)
-        ahead, behind = (query_loss(optax.tree.add_scale(meta_params, step, direction)) for step in (STEP, -STEP))
-        yield (ahead - behind) / (2 * STEP), optax.tree.vdot(gradient, direction), optax.tree.norm(gradient)
+    @jax.jit
+    def run(meta_params):
+        gradient, _ = learner.gradient(meta_params, task, KEY)
+
+        def along(key):
+            direction = optax.tree.random_like(key, meta_params)
+            direction = optax.tree.scale(1 / optax.tree.norm(direction), direction)
+            ends = jax.lax.map(
+                lambda step: query_loss(optax.tree.add_scale(meta_params, step, direction)), jnp.array([STEP, -STEP])
+            )
+            return (ends[0] - ends[1]) / (2 * STEP), optax.tree.vdot(gradient, direction), optax.tree.norm(gradient)
+
+        return jax.lax.map(along, jax.random.split(KEY, 3))
+
+    return list(zip(*map(np.asarray, run(meta_params)), strict=True))
 
 
 @pytest.mark.parametrize(
     ("name", "num_steps"),
-    [
-        *((name, num_steps) for name in ("maml", "anil", "meta_sgd") for num_steps in (1, 3)),
-        *((name, 2) for name in ("boil", "cavia", "proto_maml", "meta_optimizer", "meta_curvature", "kfo")),
-        *(("protonet", 0), ("r2d2", 0)),
-    ],
+    each(
+        [
+            *((name, num_steps) for name in ("maml", "anil", "meta_sgd") for num_steps in (1, 3)),
+            *((name, 2) for name in ("boil", "cavia", "proto_maml", "meta_optimizer", "meta_curvature", "kfo")),
+            *(("protonet", 0), ("r2d2", 0)),
+        ],
+        [
+            ("maml", 1),
+            ("maml", 3),
+            ("anil", 3),
+            ("meta_sgd", 1),
+            ("cavia", 2),
+            ("proto_maml", 2),
+            ("kfo", 2),
+            ("r2d2", 0),
+        ],
+    ),
 )
 def test_gradient_is_the_slope_of_the_query_loss(name, num_steps):
     for measured, given, norm in slopes(name, num_steps):

@@ -95,8 +95,9 @@ def test_every_learner_refuses_them(name):
         with pytest.raises(ValueError, match=RANGE):
             jax_meta.meta_gradient(learner, meta_params, tasks_of(**options), KEY)
     support = jax.tree.map(lambda leaf: leaf[0], tasks_of(support=GOOD + 1).support)
-    with pytest.raises(ValueError, match=RANGE):
+    with pytest.raises(ValueError, match=RANGE) as refused:
         learner.adapt(meta_params, support, KEY, num_steps=FOREVER)
+    assert max(leaf.size for leaf in jax.live_arrays()) < FOREVER, refused  # whose frames hold what was computed
 
 
 def test_what_is_in_range_or_not_known_passes():

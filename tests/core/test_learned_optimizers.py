@@ -245,7 +245,7 @@ def test_coordinates_are_treated_alike_however_they_are_held():
     assert_close(in_one, flat(expected))
 
 
-@pytest.mark.parametrize("truncate", [None, 1, 2])
+@pytest.mark.parametrize("truncate", [None, pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_meta_gradient_of_a_learned_optimizer_goes_back_to_the_last_seam(truncate):
     """Against the loop written out: the sum of losses; inner gradients, and what is before a seam, are constants."""
     learner = lstm(num_steps=3, truncate=truncate)
