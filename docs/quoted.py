@@ -96,7 +96,10 @@ def member(record: dict[str, Any]) -> dict[str, Any]:
     for measure, found in record.get("more_than_maml", {}).items():
         told["more"][measure] = f"{100 * found['mean']:+.1f} ± {100 * found['half_width']:.1f}"
     for step, found in record.get("error_after_steps", {}).items():
-        told["error"][int(step)] = plus_minus(found["mean"], found["half_width_over_tasks"]) if found else "diverges"
+        digits = 2 if found and found["mean"] >= 0.1 else 4
+        told["error"][int(step)] = (
+            plus_minus(found["mean"], found["half_width_over_tasks"], digits) if found else "diverges"
+        )
     for steps, mebibytes in record.get("mebibytes_by_steps", {}).items():
         told["memory"][int(steps)] = f"{mebibytes:.0f}"
     if "accuracy" in record:

@@ -112,7 +112,9 @@ def sines_table(name: str, learners: dict[str, dict]) -> str:
 def error_cell(error: dict | None) -> str:
     if error is None:
         return "diverges"
-    return f"{error['mean']:.2f} ± {error['half_width_over_tasks']:.2f} (± {error['half_width_over_seeds']:.2f})"
+    digits = 2 if error["mean"] >= 0.1 else 4
+    over_tasks, over_seeds = (error[f"half_width_over_{what}"] for what in ("tasks", "seeds"))
+    return f"{error['mean']:.{digits}f} ± {over_tasks:.{digits}f} (± {over_seeds:.{digits}f})"
 
 
 def images_table(name: str, learners: dict[str, dict], seconds: float) -> str:
