@@ -1,6 +1,6 @@
 """Where joint training gives the mean image, do meta-learned starts fit a new image in a step or two?
 
-    python -m benchmarks.fields                     all starts, three seeds: two hours of a CPU core
+    python -m benchmarks.fields                     all starts, three seeds: an hour and a half of a CPU core
     python -m benchmarks.fields --quick             two minutes, to see that it runs
     python -m benchmarks.fields --starts random maml --seeds 1
 
