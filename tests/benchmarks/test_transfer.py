@@ -207,6 +207,7 @@ def test_a_run_is_whole_and_a_second_call_only_writes(tmp_path, monkeypatch, cap
     monkeypatch.setattr(fine_tuning, "EVERY", 200)
     monkeypatch.setattr(transfer, "SPARE", {"val": 0, "test": 0})
     monkeypatch.setattr(transfer, "TRIAL_SHOTS", 5)
+    monkeypatch.setattr(transfer, "TRIAL_STEPS", 2)
     words = ["--budget", "1", "--seeds", "1", "--shots", "5", "--steps", "2", "--validation-tasks", "1"]
     words += ["--test-tasks", "5", "--starts", "random", "pretrain", "pretrain-averaged", "--output", str(tmp_path)]
     transfer.main(words)
