@@ -129,16 +129,18 @@ def peaks(result: dict[str, Any]) -> dict[str, dict[int, str]]:
     return told
 
 
-def starts(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def starts(result: dict[str, Any]) -> dict[str, dict[Any, Any]]:
     """By start, with underscores: percent with its interval, by images of a class and by steps; less pre-training's."""
-    told: dict[str, dict[str, Any]] = {}
+    told: dict[str, dict[Any, Any]] = {}
     for name, start in result["starts"].items():
         measured = {int(shots): found for shots, found in start.items() if shots.isdigit()}
         less = result["differences"].get(name, {})
-        told[name.replace("-", "_")] = {
-            shots: {int(step): plus_minus(100 * one["mean"], 100 * one["half_width"], 1) for step, one in found.items()}
-            for shots, found in measured.items()
-        } | {"less": {int(shots): points_less(found) for shots, found in less.items()}}
+        row: dict[Any, Any] = {"less": {int(shots): points_less(found) for shots, found in less.items()}}
+        for shots, found in measured.items():
+            row[shots] = {
+                int(step): plus_minus(100 * one["mean"], 100 * one["half_width"], 1) for step, one in found.items()
+            }
+        told[name.replace("-", "_")] = row
     return told
 
 
