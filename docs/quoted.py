@@ -26,6 +26,8 @@ def substitutions() -> dict[str, Any]:
         "member": members(results["family"]),
         "field": decibels(results["fields"]["networks"]["siren"]["starts"]),
         "peak": peaks(results["memory"]),
+        "start": starts(results["transfer"]),
+        "alphabets": alphabets(results["multi_shot"]),
         "made": {name: made(result) for name, result in results.items()},
         "noted": published["noted"],
         "reproduced": reproduced_table(results, published["figures"]),
@@ -140,6 +142,44 @@ def peaks(result: dict[str, Any]) -> dict[str, dict[int, str]]:
             peak = variant.get("peak_compiled_before_mib") or variant.get("peak_mib")
             told.setdefault(name.replace("-", "_"), {})[int(steps)] = f"{peak:,.0f}"
     return told
+
+
+def starts(result: dict[str, Any]) -> dict[str, dict[Any, Any]]:
+    """By start, with underscores: percent with its interval, by images of a class and by steps; less pre-training's."""
+    told: dict[str, dict[Any, Any]] = {}
+    for name, start in result["starts"].items():
+        measured = {int(shots): found for shots, found in start.items() if shots.isdigit()}
+        less = result["differences"].get(name, {})
+        row: dict[Any, Any] = {"less": {int(shots): points_less(found) for shots, found in less.items()}}
+        for shots, found in measured.items():
+            row[shots] = {
+                int(step): plus_minus(100 * one["mean"], 100 * one["half_width"], 1) for step, one in found.items()
+            }
+        told[name.replace("-", "_")] = row
+    return told
+
+
+def points_less(by_steps: dict[str, Any]) -> dict[int, str]:
+    """By steps: so many points more, with the interval."""
+    return {int(step): f"{100 * one['mean']:+.1f} ± {100 * one['half_width']:.1f}" for step, one in by_steps.items()}
+
+
+def alphabets(result: dict[str, Any]) -> dict[str, dict[str, dict[str, dict[int, str]]]]:
+    """By start, reading and kind, with underscores: percent with its interval, by steps."""
+    return {
+        name.replace("-", "_"): {
+            reading.replace("-", "_"): {
+                kind: {
+                    int(step): plus_minus(100 * one["mean"], 100 * one["half_width"], 1)
+                    for step, one in found[kind].items()
+                }
+                for kind in ("accuracy", "transductive")
+                if kind in found
+            }
+            for reading, found in readings.items()
+        }
+        for name, readings in result["starts"].items()
+    }
 
 
 def here(results: dict[str, Any], figure: dict[str, Any]) -> str:

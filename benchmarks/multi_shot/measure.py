@@ -19,6 +19,7 @@ from jax_meta.datasets import Splits
 WAYS, HELD_OUT, STEPS = 20, 5, 100
 SHOWN = (0, 10, 25, 50, 100)  # steps after which held-out drawings are classified
 DRAWS = 5  # random maps of each held-out drawing; the papers take one
+KINDS = ("accuracy", "transductive")
 
 
 class Reading(NamedTuple):
@@ -50,11 +51,13 @@ def measure(folder: Path, train: Callable[..., Any], reading: Reading, seed: int
         "seed": seed,
         **spent,
         "seconds": rounded({"train": trained - start, "test": time.process_time() - trained}, 4),
-        "accuracy": {
-            str(step): [rounded(one["accuracy"][place], 4) for one in found] for place, step in enumerate(SHOWN)
-        },
+        **{kind: by_step([one[kind] for one in found]) for kind in KINDS},
         "area": [rounded(one["area"], 4) for one in found],
     }
+
+
+def by_step(alphabets: list[list[float]]) -> dict[str, list[float]]:
+    return {str(step): rounded([one[place] for one in alphabets], 4) for place, step in enumerate(SHOWN)}
 
 
 @cache
@@ -85,12 +88,12 @@ def test(params: Any, task: Task, reading: Reading, key: jax.Array) -> dict:
         num_steps=STEPS,
         batch_size=reading.batch,
         augment=tasks.affine,
-        measure=partial(accuracy, held_out.reshape(-1, *images.shape[1:]), jnp.tile(labels, DRAWS)),
+        measure=partial(accuracies, held_out, labels),
         measure_after=SHOWN,
     )
     losses = np.asarray(history.loss, float)
     return {
-        "accuracy": np.asarray(history.measured["accuracy"], float).tolist(),
+        **{kind: np.asarray(history.measured[kind], float).tolist() for kind in KINDS},
         "area": float(np.trapezoid(losses) / (len(losses) - 1)),
     }
 
@@ -99,7 +102,12 @@ def mapped(key: jax.Array, images: jax.Array) -> jax.Array:
     return jax.vmap(tasks.affine)(jax.random.split(key, len(images)), jnp.asarray(images))
 
 
-def accuracy(images: jax.Array, labels: jax.Array, params: Any) -> dict[str, jax.Array]:
-    """Each drawing is classified by itself: by the running averages, and so inductively."""
-    logits: Any = Network(WAYS).apply(params, floats(images))
-    return {"accuracy": (logits.argmax(-1) == labels).mean()}
+def accuracies(draws: jax.Array, labels: jax.Array, params: Any) -> dict[str, jax.Array]:
+    """By the running averages, as in the papers, and so inductively; and by the statistics of all held-out ones."""
+
+    def of_draw(images):
+        alone: Any = Network(WAYS).apply(params, floats(images))
+        together, _ = Network(WAYS, train=True).apply(params, floats(images), mutable=["distance"])
+        return [(logits.argmax(-1) == labels).mean() for logits in (alone, together)]
+
+    return {kind: found.mean() for kind, found in zip(KINDS, jax.lax.map(of_draw, draws), strict=True)}

@@ -9,7 +9,7 @@ def numbers(start: dict) -> list[str]:
 
 
 def panels(told: dict, keys: list[str], *, title: str) -> tuple[Figure, dict]:
-    figure = Figure(figsize=(4.6 * max(1, len(keys)), 4.4), dpi=110, layout="constrained")
+    figure = Figure(figsize=(max(6.4, 4.6 * len(keys)), 4.8), dpi=110, layout="constrained")
     axes = figure.subplots(1, max(1, len(keys)), squeeze=False)[0]
     for panel, key in zip(axes, keys, strict=False):
         panel.set(title=title.format(key))
@@ -52,5 +52,5 @@ def draw_rates(told: dict) -> Figure:
 
 def with_legend(figure: Figure, axes: dict) -> Figure:
     if axes:
-        figure.legend(*next(iter(axes.values())).get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        figure.legend(*next(iter(axes.values())).get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 
 import jax_meta
 from benchmarks.transfer import __main__ as transfer
-from benchmarks.transfer import fine_tuning, results
+from benchmarks.transfer import fine_tuning, results, starts
 from benchmarks.transfer.network import HEAD, WAYS, with_head
 from benchmarks.transfer.starts import METHODS, PART, STARTS, bare, parts_of, random_start
 from jax_meta.datasets import ClassImages, Splits
@@ -198,21 +198,24 @@ def test_a_run_is_whole_and_a_second_call_only_writes(tmp_path, monkeypatch, cap
 
     def noise(names):
         colours = generator.integers(40, 216, (len(names), 1, 1, 1, 3))
-        images = np.clip(colours + generator.normal(0, 20, (len(names), 200, 32, 32, 3)), 0, 255).astype(np.uint8)
-        return ClassImages(images, np.full(len(names), 200, np.int32), tuple(names))
+        images = np.clip(colours + generator.normal(0, 20, (len(names), 160, 32, 32, 3)), 0, 255).astype(np.uint8)
+        return ClassImages(images, np.full(len(names), 160, np.int32), tuple(names))
 
     splits = Splits(noise([str(name) for name in range(60)]), noise(ALL[:20]), noise(ALL[20:]))
     monkeypatch.setattr(jax_meta.datasets, "load_cifar100", lambda folder, *, split: splits)
     monkeypatch.setattr(fine_tuning, "TRAINING", 150)
-    monkeypatch.setattr(fine_tuning, "EVERY", 200)
+    monkeypatch.setattr(fine_tuning, "EVERY", 160)
+    monkeypatch.setattr(fine_tuning, "CHUNK", 50)
+    monkeypatch.setattr(starts, "PART", 1)
     monkeypatch.setattr(transfer, "SPARE", {"val": 0, "test": 0})
     monkeypatch.setattr(transfer, "TRIAL_SHOTS", 5)
+    monkeypatch.setattr(transfer, "TRIAL_STEPS", 2)
     words = ["--budget", "1", "--seeds", "1", "--shots", "5", "--steps", "2", "--validation-tasks", "1"]
     words += ["--test-tasks", "5", "--starts", "random", "pretrain", "pretrain-averaged", "--output", str(tmp_path)]
     transfer.main(words)
     told = json.loads((tmp_path / "results.json").read_text())
     assert set(told["starts"]) == {"random", "pretrain", "pretrain-averaged"}
-    assert told["starts"]["pretrain"]["methods"][0]["gradients"] == PART * METHODS["pretrain"].cost
+    assert told["starts"]["pretrain"]["methods"][0]["gradients"] == METHODS["pretrain"].cost
     assert told["starts"]["random"]["methods"] == []
     assert told["starts"]["pretrain"]["5"]["2"]["tasks"] == 5
     before = (tmp_path / "table.md").read_text()
