@@ -16,10 +16,10 @@ MIDDLE = 0.5  # is added to what the network gives, so that its zero is grey
 
 
 class Field(NamedTuple):
-    """A network, and the name of its last layer's parameters."""
+    """A network, and the name of its last layer's parameters, if they are at the top."""
 
     model: nn.Module
-    head: str
+    head: str = ""
 
     def apply(self, params: Any, places: jax.Array) -> jax.Array:
         colours: Any = self.model.apply(params, places)
@@ -39,7 +39,7 @@ def siren(frequency: float) -> Field:
 
 def fourier(scale: float) -> Field:
     layers = jax_meta.layers.FourierFeatures(FEATURES, scale), jax_meta.models.MLP(HIDDEN, CHANNELS)
-    return Field(nn.Sequential(layers), "layers_1")
+    return Field(nn.Sequential(layers))
 
 
 NETWORKS: dict[str, tuple[Callable[[float], Field], tuple[float, ...]]] = {

@@ -109,8 +109,16 @@ def small_splits():
     return Splits(drawings(25), drawings(1), drawings(2))
 
 
+@pytest.fixture
+def single_precision():
+    """As a user runs it: convolutions of 64 bits have no fast form on CPU."""
+    with jax.enable_x64(False):
+        yield
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("start", starts.STARTS)
+@pytest.mark.usefixtures("single_precision")
 def test_a_cell_of_every_start_is_measured_once(tmp_path, monkeypatch, capsys, start):
     splits = small_splits()
     for module in (measure, starts):
