@@ -7,8 +7,8 @@
 One image of CIFAR-100 is one task: a network from a pixel's place to its colour learns its 1,024 pixels. Starts are
 made from images of the training classes of CIFAR-FS: by joint training, by Reptile, by MAML and others. Then each is
 fitted to images of the test classes by SGD and by Adam, with the rates that suit that start, and that number of steps,
-on images of the validation classes; and to some of their pixels, and judged on the others. Of ReLU networks with Fourier
-features there is one seed, and no start with a head an image.
+on images of the validation classes; and to some of their pixels, and judged on the others. Of ReLU networks with
+Fourier features there is one seed, and no start with a head an image.
 
 --data is a folder with the folder cifar100, as for `benchmarks.few_shot`. It writes a file a start and seed to cells/,
 with three images beside it, and from all that are there results.json, table.md, images.png, steps.png and pixels.png.
