@@ -41,9 +41,9 @@ def draw_images(folder: Path, names: list[str]) -> Figure:
                 left = image * (columns * side + GAP) + column * side
                 part = pixels[image * SIDE : (image + 1) * SIDE, column * SIDE : (column + 1) * SIDE]
                 canvas[row * side : row * side + SIDE, left : left + SIDE] = part
-    tall, left, right, top = WIDTH * 0.82 * canvas.shape[0] / canvas.shape[1], 0.17, 0.99, 0.6
+    tall, margin, right, top = WIDTH * 0.82 * canvas.shape[0] / canvas.shape[1], 0.17, 0.99, 0.6
     figure = Figure(figsize=(WIDTH, tall + top), dpi=110)
-    axes = figure.add_axes((left, 0, right - left, tall / (tall + top)))
+    axes = figure.add_axes((margin, 0, right - margin, tall / (tall + top)))
     axes.imshow(canvas, interpolation="nearest")
     places = [image * (columns * side + GAP) + column * side for image in range(SHOWN) for column in range(columns)]
     labels = [*(str(step) for step in SHOWN_STEPS), "target"] * SHOWN
