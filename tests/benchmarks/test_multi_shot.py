@@ -69,7 +69,7 @@ def test_the_first_layer_averages_what_it_normalises():
 def test_the_loss_is_the_cross_entropy_alone():
     network = Network(3, train=True)
     params = {"params": jax.jit(network.init)(KEY, floats(IMAGES))["params"]}
-    loss, metrics = loss_of(3)(params, (IMAGES, LABELS), KEY)
+    loss, metrics = jax.jit(loss_of(3))(params, (IMAGES, LABELS), KEY)
     assert_allclose(loss, plain_loss(network, params, IMAGES, LABELS), rtol=1e-5)
     assert_allclose(metrics["loss"], loss, rtol=1e-5)
 
