@@ -37,8 +37,10 @@ def substitutions() -> dict[str, Any]:
 def made(result: dict[str, Any]) -> str:
     """On what a result was made, for the line under its table."""
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    processor = f", {result['processor']}" if result.get("processor") else ""
-    return f"Made on: {result['device']}{processor}; Python {result['python']}; {versions}."
+    told = result.get("processor") or {}
+    named = {"name": "{}", "family": "family {}", "model": "model {}", "vector_instructions": "{}"}
+    processor = [form.format(told[key]) for key, form in named.items() if told.get(key)]
+    return f"Made on: {', '.join([result['device'], *processor])}; Python {result['python']}; {versions}."
 
 
 def plus_minus(mean: float, half_width: float, digits: int = 2) -> str:
