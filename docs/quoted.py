@@ -25,6 +25,7 @@ def substitutions() -> dict[str, Any]:
         "peer": peers(results["peers"]),
         "member": members(results["family"]),
         "field": decibels(results["fields"]["networks"]["siren"]["starts"]),
+        "fourier": decibels(results["fields"]["networks"]["fourier"]["starts"]),
         "peak": peaks(results["memory"]),
         "start": starts(results["transfer"]),
         "alphabets": alphabets(results["multi_shot"]),

@@ -95,11 +95,11 @@ def steps_table(title: str, optimizer: str, starts: Records) -> str:
     if optimizer == "adam":
         rows += [[label, *(found.get(step, "") for step in STEPS)] for label, found in PUBLISHED.items()]
     told, seeds = next(iter(starts.values()))["decibels"][optimizer], max(record["seeds"] for record in starts.values())
+    scatter = f" (standard deviation over {seeds} seeds)" if seeds > 1 else ""
     return (
         f"## {title}: steps of {OPTIMIZERS[optimizer]}\n\nDecibels on {told['1']['images']} test images, on "
         f"{told[str(STEPS[-1])]['images']} and with the first seed after {STEPS[-1]:,} steps: mean ± 95% interval over "
-        f"images (standard deviation over {seeds} seeds). Rates are those that are best on validation images for the "
-        "start and the number of steps.\n\n"
+        f"images{scatter}. Rates are those that are best on validation images for the start and the number of steps.\n\n"
         + markdown_table(["start", *(f"{step:,} steps" if step != 1 else "1 step" for step in STEPS)], rows)
     )
 
