@@ -99,7 +99,7 @@ def steps_table(title: str, optimizer: str, starts: Records) -> str:
     return (
         f"## {title}: steps of {OPTIMIZERS[optimizer]}\n\nDecibels on {told['1']['images']} test images, on "
         f"{told[str(STEPS[-1])]['images']} and with the first seed after {STEPS[-1]:,} steps: mean ± 95% interval over "
-        f"images{scatter}. Rates are those that are best on validation images for the start and the number of steps.\n\n"
+        f"images{scatter}. Rates are those that are best on validation images for the start and number of steps.\n\n"
         + markdown_table(["start", *(f"{step:,} steps" if step != 1 else "1 step" for step in STEPS)], rows)
     )
 
