@@ -26,7 +26,7 @@ from benchmarks.family.entries import PROBLEMS
 from benchmarks.family.learners import classifiers, for_values
 from benchmarks.family.results import read, write
 from benchmarks.family.sines import POINTS
-from benchmarks.harness.command import COUNT, Begin, make_parser, parse, positive_number, running
+from benchmarks.harness.command import COUNT, Begin, add_data, make_parser, parse, positive_number, running
 from benchmarks.harness.processes import Machine, Worker, WorkerError, ask, receive, start
 from benchmarks.harness.results import write_json
 
@@ -60,8 +60,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--learners", nargs="+", choices=LEARNERS, default=LEARNERS, metavar="LEARNER", help="any of the default ones")
     add("--seconds", type=positive_number, default=75.0, metavar="S", help="of a core, to train a learner on images")
     add("--jobs", default=cores, help="cells side by side, each on a core of its own", **COUNT)
-    data = Path(os.environ.get("JAX_META_DATA", "data"))
-    add("--data", type=Path, default=data, metavar="FOLDER", help="with the data, if not in $JAX_META_DATA")
+    add_data(parser)
     options = parse(parser, arguments)
     if options.jobs > cores:
         parser.error(f"--jobs {options.jobs}: this machine has {cores} cores.")

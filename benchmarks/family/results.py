@@ -14,7 +14,7 @@ from benchmarks.family.images import TRIAL
 from benchmarks.family.optimizers import HORIZON
 from benchmarks.family.published import BUDGETS, PUBLISHED, SINES
 from benchmarks.family.sines import POINTS, SHOWN
-from benchmarks.harness.results import Row, markdown_table, save_figure, write_results
+from benchmarks.harness.results import Row, markdown_table, percent, save_figure, write_results
 from jax_meta import estimate
 
 Records = dict[str, dict[str, dict]]  # by problem and learner
@@ -159,10 +159,6 @@ def image_row(learner: str, record: dict, problem: str) -> list[str]:
         f"{record['meta_parameters']:,}",
         f"{rate:.2g}",
     ]
-
-
-def percent(told: dict, sign: str = "") -> str:
-    return f"{100 * told['mean']:{sign}.1f} ± {100 * told['half_width']:.1f}"
 
 
 def memory_table(learners: dict[str, dict]) -> str:

@@ -18,7 +18,6 @@ metrics.jsonl and checkpoints. A run that was stopped goes on when the same comm
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ import jax_meta
 from benchmarks.few_shot.experiment import ALGORITHMS, Experiment, load, make_experiment, test, train
 from benchmarks.few_shot.protocol import Protocol, make_protocol
 from benchmarks.few_shot.results import describe, draw, table
-from benchmarks.harness.command import COUNT, Begin, make_parser, parse, running
+from benchmarks.harness.command import COUNT, Begin, add_data, make_parser, parse, running
 from benchmarks.harness.results import in_words, rounded, write_results
 
 DATASETS = ("omniglot", "cifar_fs", "fc100", "miniimagenet")
@@ -61,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; a setting that is not given is the protocol's."""
     parser = make_parser("few_shot", __doc__, output="results/DATASET_ALGORITHM_WAYS_SHOTS")
-    add, data = parser.add_argument, Path(os.environ.get("JAX_META_DATA", "data"))
+    add = parser.add_argument
     add("dataset", choices=DATASETS, metavar="DATASET", help=", ".join(DATASETS))
     add("--algorithm", choices=ALGORITHMS, default="maml", help="what learns")
     papers = "the papers', or a shorter run; default: reptile for that algorithm, else maml"
@@ -75,7 +74,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--split", choices=("maml", "vinyals"), help="of Omniglot, which characters are for test; default: maml")
     add("--augment", action="store_true", help="flip and shift training images at random")
     add("--seed", type=int, default=0, help="of the split, the network and the tasks")
-    add("--data", type=Path, default=data, metavar="FOLDER", help="with the data, if not in $JAX_META_DATA")
+    add_data(parser)
     add("--download", action="store_true", help="fetch what is missing in that folder from the official addresses")
     cache = "keep compiled programs there, so that the next start takes less; default: they are not kept"
     add("--cache", type=Path, metavar="FOLDER", help=cache)

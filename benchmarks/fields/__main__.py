@@ -17,16 +17,14 @@ Cells that are there are not done again; one that was stopped begins anew.
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from benchmarks.fields import cells
 from benchmarks.fields.measure import Images
 from benchmarks.fields.networks import NETWORKS
 from benchmarks.fields.results import write
 from benchmarks.fields.starts import RECIPES
-from benchmarks.harness.command import COUNT, make_parser, parse, running
+from benchmarks.harness.command import COUNT, add_data, make_parser, parse, running
 from jax_meta.datasets import load_cifar100
 
 META_STEPS, SEEDS = 10_000, 3
@@ -60,8 +58,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--starts", nargs="+", choices=RECIPES, default=list(RECIPES), metavar="START", help="any of the default ones")
     add("--seeds", default=SEEDS, help="networks of each start", **COUNT)
     add("--meta-steps", default=META_STEPS, help="of four images, to make a start", **COUNT)
-    data = Path(os.environ.get("JAX_META_DATA", "data"))
-    add("--data", type=Path, default=data, metavar="FOLDER", help="with the data, if not in $JAX_META_DATA")
+    add_data(parser)
     add("--quick", action="store_true", help="four starts, a twentieth of the meta-steps, and a few images")
     options = parse(parser, arguments)
     if options.quick:

@@ -85,7 +85,7 @@ def field_of(path: Path, network: str, splits: Splits, images: Images, tell: Tel
 def choose_inner(
     field: Field, name: str, splits: Splits, meta_steps: int, images: Images, tell: Tell
 ) -> dict[str, Any]:
-    """The inner step size of a learner, by short trials; 0 where there is none."""
+    """The inner step size of a learner, by short trials; None where there is none."""
     if RECIPES[name].learner is None or name == "joint":
         return {"inner_rate": None, "outer_rate": OUTER_RATE, "trials": []}
     judge, sampler = judge_of(field, name, splits, images), fields(splits.train, pixels=RECIPES[name].pixels)

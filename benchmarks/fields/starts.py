@@ -28,9 +28,7 @@ class Recipe(NamedTuple):
     label: str
     gradients: int = 0  # of an image, in a meta-step's task
     learner: Callable[[Any, Any], MetaLearner] | None = None  # from a loss and an inner step size
-    pixels: int | None = (
-        None  # that a training task gives, of which the others are asked; None: all are given and asked
-    )
+    pixels: int | None = None  # that a training task gives, and asks for the others; None: all are given and asked
 
 
 def learned(make: Callable[..., MetaLearner], steps: int) -> Callable[[Any, Any], MetaLearner]:
@@ -70,9 +68,10 @@ def meta_train(
         tell(f"trains, {done:,} of {meta_steps:,}")
         part = min(PART, meta_steps - done)
         state, _ = jax.block_until_ready(jax_meta.fit(learner, outer, sampler, state, num_meta_steps=part, **options))
-        found = judge(of_params(state.params, rate), rate) if rates[0] else done
+        candidate = of_params(state.params, rate)
+        found = judge(candidate, rate) if rates[0] else done
         if found > best:
-            best, start = found, of_params(state.params, rate)
+            best, start = found, candidate
     return start, int(state.opt_state.total_notfinite)
 
 

@@ -1,6 +1,7 @@
 """The command of every benchmark: its arguments, checked before any work, and the order of events around the work."""
 
 import argparse
+import os
 import shlex
 import sys
 import tempfile
@@ -72,6 +73,13 @@ def make_parser(
     if seconds:
         add("--seconds", type=positive_number, default=seconds, metavar="S", help="about how long a turn lasts")
     return parser
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """The option of benchmarks whose images are in a folder."""
+    folder = Path(os.environ.get("JAX_META_DATA", "data"))
+    help_text = "with the data, if not in $JAX_META_DATA"
+    parser.add_argument("--data", type=Path, default=folder, metavar="FOLDER", help=help_text)
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:

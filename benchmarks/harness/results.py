@@ -76,6 +76,11 @@ def estimated(values: Any) -> dict:
     return {"mean": rounded(mean.tolist()), "half_width": rounded(half_width.tolist())}
 
 
+def percent(told: dict, sign: str = "") -> str:
+    """What `estimated` tells of a fraction, as text."""
+    return f"{100 * told['mean']:{sign}.1f} ± {100 * told['half_width']:.1f}"
+
+
 def in_words(settings: dict) -> str:
     """Settings to read: `steps 60,000, ...`."""
     told = (f"{value:,}" if type(value) is int else value for value in settings.values())

@@ -15,12 +15,10 @@ again.
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
-from benchmarks.harness.command import COUNT, make_parser, parse, positive_number, running
+from benchmarks.harness.command import COUNT, add_data, make_parser, parse, positive_number, running
 from benchmarks.harness.results import write_json
 from benchmarks.multi_shot.measure import READINGS, measure
 from benchmarks.multi_shot.results import write
@@ -50,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser("multi_shot", __doc__)
-    add, data = parser.add_argument, Path(os.environ.get("JAX_META_DATA", "data"))
+    add = parser.add_argument
     add("--starts", nargs="+", choices=STARTS, default=["none"], metavar="START", help=f"of {', '.join(STARTS)}")
     add(
         "--readings",
@@ -62,7 +60,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--seeds", default=3, help="shuffles of the alphabets, and networks", **COUNT)
     add("--share", type=positive_number, default=0.2, metavar="X", help="of the published budget, to train a start")
-    add("--data", type=Path, default=data, metavar="FOLDER", help="with the data, if not in $JAX_META_DATA")
+    add_data(parser)
     return parse(parser, arguments)
 
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness.results import Row, counted, markdown_table, rounded, write_results
+from benchmarks.harness.results import Row, counted, estimated, markdown_table, percent, rounded, write_results
 from benchmarks.multi_shot.measure import DRAWS, KINDS, READINGS, SHOWN, STEPS
 from benchmarks.multi_shot.starts import STARTS
-from jax_meta import estimate
 
 
 def write(options: argparse.Namespace) -> None:
@@ -50,8 +49,7 @@ def described(records: list[dict], reading: dict) -> dict:
 
 
 def interval(records: list[dict], kind: str, step: int) -> dict[str, float]:
-    mean, half_width = estimate(np.array([record[kind][str(step)] for record in records]).reshape(-1))
-    return {"mean": rounded(float(mean)), "half_width": rounded(float(half_width))}
+    return estimated(np.array([record[kind][str(step)] for record in records]).reshape(-1))
 
 
 def table(told: dict) -> str:
@@ -77,10 +75,6 @@ def start_row(start: str, found: dict) -> list[str]:
     ]
     ends += [f"{found['area']:.2f}", f"{found['gradients']:,}"]
     return [STARTS[start].label, str(found["batch"]), f"{found['rate']:g}", *cells, seeds, *ends]
-
-
-def percent(told: dict) -> str:
-    return f"{100 * told['mean']:.1f} ± {100 * told['half_width']:.1f}"
 
 
 def row(told: dict) -> Row:

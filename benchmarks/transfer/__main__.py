@@ -19,7 +19,6 @@ done again; a cell that was stopped begins anew.
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jax_meta
-from benchmarks.harness.command import COUNT, COUNTS, Begin, make_parser, parse, running
+from benchmarks.harness.command import COUNT, COUNTS, Begin, add_data, make_parser, parse, running
 from benchmarks.harness.results import rounded, write_json
 from benchmarks.transfer.fine_tuning import best_rate, fitted, measure, places, tasks_of
 from benchmarks.transfer.results import write
@@ -66,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser("transfer", __doc__)
-    add, data = parser.add_argument, Path(os.environ.get("JAX_META_DATA", "data"))
+    add = parser.add_argument
     add("--budget", default=1_500_000, help="gradients of single images that each start is trained for", **COUNT)
     add("--seeds", default=3, help="networks of each start", **COUNT)
     add("--starts", nargs="+", choices=STARTS, default=list(STARTS), metavar="START", help="in this order")
@@ -75,7 +74,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--validation-tasks", default=4, help="that rates are chosen on", **COUNT)
     add("--test-tasks", default=16, help="four superclasses, and others of random classes", **COUNT)
     add("--draws", default=1, help="of the images of each test task", **COUNT)
-    add("--data", type=Path, default=data, metavar="FOLDER", help="with the data, if not in $JAX_META_DATA")
+    add_data(parser)
     return parse(parser, arguments)
 
 

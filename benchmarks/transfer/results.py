@@ -2,15 +2,13 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness.results import Row, counted, markdown_table, rounded, write_results
+from benchmarks.harness.results import Row, counted, estimated, markdown_table, percent, rounded, write_results
 from benchmarks.transfer.figures import draw_rates, draw_shots
 from benchmarks.transfer.starts import METHODS, STARTS
-from jax_meta import estimate
 
 BASELINE, QUESTION = "pretrain", "reptile"
 ENDPOINT_STEPS, ENDPOINT_SHOTS = 200, (100, 500)
@@ -76,8 +74,7 @@ def superclass_mean(records: list[dict], name: str, record: dict, steps: str) ->
 
 
 def described(values: np.ndarray) -> dict:
-    mean, half_width = estimate(values)
-    return {"mean": rounded(float(mean)), "half_width": rounded(float(half_width)), "tasks": len(values)}
+    return {**estimated(values), "tasks": len(values)}
 
 
 def differences(records: list[dict]) -> dict[str, Any]:
@@ -133,8 +130,8 @@ def table(told: dict) -> str:
 
 def endpoint_part(told: dict) -> str:
     lines = [
-        f"- {shots} images a class: {points(found, '+')} points, {counted(found['tasks'], 'task')}: {verdict(found)}.\n"
-        for shots, found in endpoint(told).items()
+        f"- {shots} images a class: {percent(gap, '+')} points, {counted(gap['tasks'], 'task')}: {verdict(gap)}.\n"
+        for shots, gap in endpoint(told).items()
     ]
     return (
         f"## The endpoint\n\nAccuracy from Reptile less that from pre-training, after {ENDPOINT_STEPS} steps, on the "
@@ -178,25 +175,17 @@ def shots_part(told: dict, shots: str) -> str:
 def start_row(told: dict, name: str, shots: str, steps: list[str]) -> list[str]:
     start, found = told["starts"][name], told["starts"][name][shots]
     difference = told["differences"].get(name, {}).get(shots, {}).get(steps[-1])
-    cells = [points(found[one]) if one in found else "" for one in steps]
+    cells = [percent(found[one]) if one in found else "" for one in steps]
     rates = ", ".join("/".join(f"{rate:g}" for rate in found[one]["rate"]) for one in steps if one in found)
     last = f"{100 * found[steps[-1]]['superclasses']:.1f}" if steps[-1] in found else ""
-    return [start["label"], *cells, points(difference, "+") if difference else "", last, rates]
-
-
-def points(told: dict, sign: str = "") -> str:
-    return f"{100 * told['mean']:{sign}.1f} ± {100 * told['half_width']:.1f}"
+    return [start["label"], *cells, percent(difference, "+") if difference else "", last, rates]
 
 
 def row(told: dict) -> Row:
     """The minutes on two cores, and the endpoint."""
     found = [
-        f"{points(difference, '+')} points with {shots} images a class ({verdict(difference)})"
+        f"{percent(difference, '+')} points with {shots} images a class ({verdict(difference)})"
         for shots, difference in endpoint(told).items()
     ]
     minutes = sum(told["seconds"].values()) / 60 / 2
     return minutes, f"Reptile less pre-training, {told['budget']:,} image gradients each: {'; '.join(found)}"
-
-
-def read(folder: Path) -> dict:
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ from jax_meta.networks.layers import (
     batch_statistics,
     max_pool,
 )
-from jax_meta.networks.siren import SIREN
+from jax_meta.networks.siren import SIREN, uniform
 
 __all__ = ["MLP", "SIREN", "Conv4", "ConvBlock", "ResNet", "ResNet12", "split_head", "uniform_fan_in"]
 
@@ -43,11 +43,7 @@ def uniform_fan_in(fan_in: int) -> Callable[..., jax.Array]:
         >>> assert (jnp.abs(weights) <= 1 / 2).all()
     """
 
-    def initializer(key, shape, dtype=float):
-        bound = fan_in**-0.5
-        return jax.random.uniform(key, shape, dtype, minval=-bound, maxval=bound)
-
-    return initializer
+    return uniform(fan_in**-0.5)
 
 
 class MLP(nn.Module):

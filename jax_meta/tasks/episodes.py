@@ -157,13 +157,18 @@ def with_labels(images: jax.Array) -> tuple[jax.Array, jax.Array]:
     return images.reshape(num_tasks, ways * examples, *images.shape[3:]), labels
 
 
-def check_episodes(data: ClassImages, *, ways: int, shots: int, queries: int, rotations: Rotations = "none") -> None:
-    """Raises ValueError if the data cannot give such tasks, and TypeError if it is no such data."""
+def check_class_images(data: ClassImages) -> None:
+    """Raises TypeError for other data."""
     if not isinstance(data, ClassImages):
         raise TypeError(
             f"tasks are drawn from jax_meta.datasets.ClassImages, got a {type(data).__name__}: make it of uint8 images "
             "[classes, examples, height, width, channels], or take one part of Splits, such as splits.train."
         )
+
+
+def check_episodes(data: ClassImages, *, ways: int, shots: int, queries: int, rotations: Rotations = "none") -> None:
+    """Raises ValueError if the data cannot give such tasks, and TypeError if it is no such data."""
+    check_class_images(data)
     for name, value in (("ways", ways), ("shots", shots), ("queries", queries)):
         check_count(value, name, least=1)
     check_choice("rotations", rotations, get_args(Rotations))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax_meta.base import Batch, Sampler, Task
 from jax_meta.checks import check_count, describe
 from jax_meta.datasets.images import ClassImages
+from jax_meta.tasks.episodes import check_class_images
 from jax_meta.tasks.preparations import Prepare, unit_interval
 
 __all__ = ["coordinates", "fields", "pixels_of"]
@@ -88,11 +89,7 @@ def fields(data: ClassImages, *, pixels: int | None = None, prepare: Prepare = u
         >>> tasks = fields(data, pixels=16)(jax.random.key(0), 5)
         >>> assert tasks.support[0].shape == (5, 16, 2) and tasks.query[1].shape == (5, 48, 3)
     """
-    if not isinstance(data, ClassImages):
-        raise TypeError(
-            f"fields draws from jax_meta.datasets.ClassImages, got a {type(data).__name__}: make it of uint8 images "
-            "[classes, examples, height, width, channels], or take one part of Splits, such as splits.train."
-        )
+    check_class_images(data)
     check_pixels(pixels, data.images.shape[2] * data.images.shape[3])
 
     def sample(data: ClassImages, key: jax.Array, num_tasks: int) -> Task:

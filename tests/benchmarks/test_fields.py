@@ -125,13 +125,6 @@ def test_cells_of_other_meta_steps_are_refused_before_any_work(tmp_path):
     assert command.wanted(options) == [("siren", 0, "maml")]
 
 
-@pytest.fixture
-def single_precision():
-    """As a user runs it: convolutions of 64 bits have no fast form on CPU."""
-    with jax.enable_x64(False):
-        yield
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("single_precision")
 def test_from_images_to_tables(tmp_path, monkeypatch):

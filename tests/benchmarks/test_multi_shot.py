@@ -109,13 +109,6 @@ def small_splits():
     return Splits(drawings(25), drawings(1), drawings(2))
 
 
-@pytest.fixture
-def single_precision():
-    """As a user runs it: convolutions of 64 bits have no fast form on CPU."""
-    with jax.enable_x64(False):
-        yield
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("start", starts.STARTS)
 @pytest.mark.usefixtures("single_precision")

@@ -191,13 +191,6 @@ def test_without_the_two_starts_there_is_no_endpoint(tmp_path):
     assert "Not measured." in (tmp_path / "table.md").read_text()
 
 
-@pytest.fixture
-def single_precision():
-    """As a user runs it: convolutions of 64 bits have no fast form on CPU."""
-    with jax.enable_x64(False):
-        yield
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("single_precision")
 def test_a_run_is_whole_and_a_second_call_only_writes(tmp_path, monkeypatch, capsys):
