@@ -1,14 +1,21 @@
-"""The figures: accuracy against images of a class, and against the rate of fine-tuning, for every start."""
+"""Accuracy against images, steps and rate, for every start; and the difference in question against the budget."""
 
+from collections.abc import Iterable, Sequence
+
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 
 def numbers(start: dict) -> list[str]:
     """The numbers of images that a start was fitted with, in order."""
-    return sorted((key for key in start if key.isdigit()), key=int)
+    return ordered(key for key in start if key.isdigit())
 
 
-def panels(told: dict, keys: list[str], *, title: str) -> tuple[Figure, dict]:
+def ordered(keys: Iterable[str]) -> list[str]:
+    return sorted(set(keys), key=int)
+
+
+def panels(keys: list[str], *, title: str) -> tuple[Figure, dict[str, Axes]]:
     figure = Figure(figsize=(max(6.4, 4.6 * len(keys)), 4.8), dpi=110, layout="constrained")
     axes = figure.subplots(1, max(1, len(keys)), squeeze=False)[0]
     for panel, key in zip(axes, keys, strict=False):
@@ -17,40 +24,82 @@ def panels(told: dict, keys: list[str], *, title: str) -> tuple[Figure, dict]:
     return figure, dict(zip(keys, axes, strict=False))
 
 
-def draw_shots(told: dict) -> Figure:
-    """One panel for each number of steps."""
-    starts = told["starts"]
-    steps = sorted({one for start in starts.values() for key in numbers(start) for one in start[key]}, key=int)
-    figure, axes = panels(told, steps, title="{} steps")
-    for key, panel in axes.items():
-        for start in starts.values():
-            found = [(int(shots), start[shots][key]) for shots in numbers(start) if key in start[shots]]
-            values = [100 * one["mean"] for _, one in found]
-            panel.plot([shots for shots, _ in found], values, marker="o", markersize=4, label=start["label"])
-        shown = sorted({int(shots) for start in starts.values() for shots in numbers(start)})
-        panel.set(xscale="log", xlabel="images of a class", ylabel="accuracy on test classes, %")
-        panel.set_xticks(shown, [str(one) for one in shown])
-        panel.minorticks_off()
-    return with_legend(figure, axes)
+def all_shots(told: dict) -> list[str]:
+    return ordered(shots for start in told["starts"].values() for shots in numbers(start))
+
+
+def all_steps(told: dict) -> list[str]:
+    return ordered(step for start in told["starts"].values() for shots in numbers(start) for step in start[shots])
+
+
+def draw_shots(told: dict) -> Figure | None:
+    """One panel for each number of steps; None with a single number of images."""
+    across = all_shots(told)
+    figure, axes = panels(all_steps(told), title="{} steps")
+    for steps, panel in axes.items():
+        lines(told, panel, {shots: (shots, steps) for shots in across})
+        panel.set(xlabel="images of a class", ylabel="accuracy on test classes, %")
+    return with_legend(figure, axes) if len(across) > 1 else None
+
+
+def draw_steps(told: dict) -> Figure | None:
+    """One panel for each number of images; None with a single number of steps."""
+    across = all_steps(told)
+    figure, axes = panels(all_shots(told), title="{} images of a class")
+    for shots, panel in axes.items():
+        lines(told, panel, {steps: (shots, steps) for steps in across})
+        panel.set(xlabel="steps of fine-tuning", ylabel="accuracy on test classes, %")
+    return with_legend(figure, axes) if len(across) > 1 else None
+
+
+def lines(told: dict, panel: Axes, cells: dict[str, tuple[str, str]]) -> None:
+    """A line for each start, over the cells that it has, by images and steps."""
+    for start in told["starts"].values():
+        found = {int(key): start.get(shots, {}).get(steps) for key, (shots, steps) in cells.items()}
+        points = [(key, 100 * one["mean"]) for key, one in found.items() if one]
+        panel.plot(*columns(points), marker="o", markersize=4, label=start["label"])
+    numbered(panel, list(cells))
+
+
+def columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def numbered(panel: Axes, across: list[str]) -> None:
+    """A logarithmic axis with the numbers that were measured."""
+    panel.set_xscale("log")
+    panel.set_xticks([int(key) for key in across], [f"{int(key):,}" for key in across])
+    panel.minorticks_off()
 
 
 def draw_rates(told: dict) -> Figure:
     """Validation accuracy after the most steps, a panel for each number of images."""
-    starts = told["starts"]
-    keys = sorted({shots for start in starts.values() for shots in numbers(start)}, key=int)
-    figure, axes = panels(told, keys, title="{} images of a class")
+    figure, axes = panels(all_shots(told), title="{} images of a class")
     for key, panel in axes.items():
-        for start in starts.values():
-            if key not in start:
-                continue
-            tried = start[key][max(start[key], key=int)]["tried"]
-            points = sorted((float(rate), 100 * value) for rate, value in tried.items())
-            panel.plot(*zip(*points, strict=True), marker="o", markersize=4, label=start["label"])
+        for start in told["starts"].values():
+            tried = start[key][max(start[key], key=int)]["tried"] if key in start else {}
+            points = [(float(rate), 100 * value) for rate, value in tried.items()]
+            panel.plot(*columns(sorted(points)), marker="o", markersize=4, label=start["label"])
         panel.set(xscale="log", xlabel="rate of fine-tuning", ylabel="accuracy on validation classes, %")
     return with_legend(figure, axes)
 
 
-def with_legend(figure: Figure, axes: dict) -> Figure:
+def draw_budgets(budgets: dict[str, dict], start: str, steps: int) -> Figure | None:
+    """A start less pre-training against the budget of both, a line for each number of images; None with one budget."""
+    figure, axes = panels([start], title="Reptile less pre-training, after " + f"{steps} steps")
+    panel, across = axes[start], ordered(budgets)
+    for shots in ordered(shots for told in budgets.values() for shots in told["differences"].get(start, {})):
+        gaps = {key: budgets[key]["differences"].get(start, {}).get(shots, {}).get(str(steps)) for key in across}
+        found = {int(key): gap for key, gap in gaps.items() if gap}
+        means, widths = ([100 * gap[name] for gap in found.values()] for name in ("mean", "half_width"))
+        panel.errorbar(list(found), means, widths, fmt="o-", capsize=4, label=f"{shots} images of a class")
+    panel.axhline(0, color="black", linewidth=0.8)
+    panel.set(xlabel="image gradients of each start", ylabel="points of accuracy on test classes")
+    numbered(panel, across)
+    return with_legend(figure, axes) if len(across) > 1 else None
+
+
+def with_legend(figure: Figure, axes: dict[str, Axes]) -> Figure:
     if axes:
         figure.legend(*next(iter(axes.values())).get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

@@ -11,13 +11,14 @@ import optax
 
 import jax_meta
 from benchmarks.transfer.network import WAYS, augment, logits, loss_of, with_head
-from benchmarks.transfer.starts import cosine
+from benchmarks.transfer.starts import cosine, head_only
 from jax_meta.datasets import ClassImages
 
-RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of SGD with momentum 0.9, falling to 0 as a cosine
+RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # of SGD with momentum 0.9, falling to 0 as a cosine
 FIRST_RATES = (0.01, 0.03, 0.1)  # with which the search begins
 LARGEST_BATCH = 64
 TRAINING, EVERY = 500, 600  # images of a class to train on, and with the official test images
+SPARE = {"val": 100, "test": 400}  # training images of a class that serve as queries where they are not fitted
 CHUNK = 250  # queries that are classified at a time
 SUPERCLASSES = {
     "val": {
@@ -73,13 +74,16 @@ def draw_task(
     return Data(kind, (np.concatenate(support), fitted), (np.concatenate(query), np.concatenate(labels)))
 
 
-@partial(jax.jit, static_argnames="num_steps")
-def accuracy(body: Any, data: tuple, rate: jax.Array, key: jax.Array, *, num_steps: int) -> jax.Array:
+@partial(jax.jit, static_argnames=("num_steps", "head_alone"))
+def accuracy(
+    body: Any, data: tuple, rate: jax.Array, key: jax.Array, *, num_steps: int, head_alone: bool = False
+) -> jax.Array:
     """Accuracy on the queries after so many steps, from a head of zeros."""
     support, (images, labels) = data
+    optimizer = optax.sgd(cosine(rate, num_steps), momentum=0.9)
     fitted, _ = jax_meta.fine_tune(
         loss_of(WAYS),
-        optax.sgd(cosine(rate, num_steps), momentum=0.9),
+        head_only(optimizer) if head_alone else optimizer,
         with_head(body),
         support,
         key,
@@ -95,10 +99,13 @@ def in_chunks(images: jax.Array) -> jax.Array:
     return images.reshape(-1, CHUNK, *images.shape[1:])
 
 
-def fitted(body: Any, task: list[Data], place: int, rate: float, num_steps: int) -> list[float]:
+def fitted(
+    body: Any, task: list[Data], place: int, rate: float, num_steps: int, *, head_alone: bool = False
+) -> list[float]:
     """Accuracies on the draws of a task; minibatches and augmentation are those of every other start."""
+    found = partial(accuracy, num_steps=num_steps, head_alone=head_alone)
     return [
-        float(accuracy(body, data[1:], jnp.float32(rate), jax.random.key(97 * place + draw), num_steps=num_steps))
+        float(found(body, data[1:], jnp.float32(rate), jax.random.key(97 * place + draw)))
         for draw, data in enumerate(task)
     ]
 
@@ -121,24 +128,29 @@ def best_rate(found: dict[float, list[float]]) -> float:
 
 
 def measure(
-    body: Any, validation: list[list[Data]], test: list[list[Data]], steps: tuple[int, ...], tell: Callable[..., None]
+    body: Any,
+    validation: list[list[Data]],
+    test: list[list[Data]],
+    steps: tuple[int, ...],
+    tell: Callable[..., None],
+    *,
+    head_alone: bool = False,
 ) -> dict:
     """Of each number of steps the rates that were tried, the one that was chosen, and the accuracies on test tasks."""
     record: dict = {"rates": {}, "chosen": {}, "test": {}, "kinds": [task[0].kind for task in test]}
     for num_steps in steps:
+        fit = partial(fitted, body, num_steps=num_steps, head_alone=head_alone)
 
-        def score(rate, num_steps=num_steps):
+        def score(rate, num_steps=num_steps, fit=fit):
             tell(f"{num_steps} steps, rate {rate:g}", 0)
-            return [float(np.mean(fitted(body, *numbered, rate, num_steps))) for numbered in places(validation)]
+            return [float(np.mean(fit(*numbered, rate))) for numbered in places(validation)]
 
         tried = search(score)
         rate = best_rate(tried)
         tell(f"{num_steps} steps, test", 0)
         record["rates"][str(num_steps)] = {f"{one:g}": np.round(scores, 4).tolist() for one, scores in tried.items()}
         record["chosen"][str(num_steps)] = rate
-        record["test"][str(num_steps)] = [
-            np.round(fitted(body, *numbered, rate, num_steps), 4).tolist() for numbered in places(test)
-        ]
+        record["test"][str(num_steps)] = [np.round(fit(*numbered, rate), 4).tolist() for numbered in places(test)]
     return record
 
 

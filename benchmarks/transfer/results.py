@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness.results import Row, counted, estimated, markdown_table, percent, rounded, write_results
-from benchmarks.transfer.figures import draw_rates, draw_shots
+from benchmarks.transfer.figures import draw_budgets, draw_rates, draw_shots, draw_steps
 from benchmarks.transfer.starts import METHODS, STARTS
 
 BASELINE, QUESTION = "pretrain", "reptile"
@@ -17,15 +17,28 @@ LEAST = 0.005  # a difference that is smaller does not matter
 
 def write(options: argparse.Namespace) -> None:
     """Everything, from the cells that the folder has."""
-    records = [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted((options.output / "cells").glob("*.json"))
-    ]
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(options.output.glob("cells/*/*.json"))]
     if not records:
         return
-    settings = {name: getattr(options, name) for name in ("budget", "validation_tasks", "draws")}
-    content = {**settings, "seconds": rounded(seconds(records), 4), "starts": summary(records)}
-    content["differences"] = differences(records)
-    write_results(options, content, table(content), shots=draw_shots(content), rates=draw_rates(content))
+    content = {"draws": options.draws, "seconds": rounded(seconds(records), 4), "budgets": by_budget(records)}
+    largest = next(iter(content["budgets"].values()))
+    figures = {
+        "shots": draw_shots(largest),
+        "steps": draw_steps(largest),
+        "rates": draw_rates(largest),
+        "budgets": draw_budgets(content["budgets"], QUESTION, ENDPOINT_STEPS),
+    }
+    write_results(options, content, table(content), **{name: figure for name, figure in figures.items() if figure})
+
+
+def by_budget(records: list[dict]) -> dict[str, dict]:
+    """The largest first; what is not trained belongs to each of them."""
+    budgets = sorted({record["budget"] for record in records} - {0}, reverse=True) or [0]
+    told = {}
+    for budget in budgets:
+        mine = [record for record in records if record["budget"] in (0, budget)]
+        told[str(budget)] = {"starts": summary(mine), "differences": differences(mine)}
+    return told
 
 
 def seconds(records: list[dict]) -> dict[str, float]:
@@ -113,7 +126,7 @@ def verdict(difference: dict) -> str:
 
 
 def endpoint(told: dict) -> dict[int, dict]:
-    """The differences that the question is about, by images of a class; only those that are measured."""
+    """Of a budget, the differences that the question is about, by images of a class; only those that are measured."""
     found = told["differences"].get(QUESTION, {})
     return {
         shots: found[str(shots)][str(ENDPOINT_STEPS)]
@@ -123,14 +136,19 @@ def endpoint(told: dict) -> dict[int, dict]:
 
 
 def table(told: dict) -> str:
-    parts = ["# Starts for transfer\n", endpoint_part(told), training_part(told)]
-    shots = sorted({int(key) for start in told["starts"].values() for key in start if key.isdigit()}, reverse=True)
-    return "\n".join([*parts, *(shots_part(told, str(number)) for number in shots)])
+    parts = ["# Starts for transfer\n", endpoint_part(told["budgets"])]
+    for budget, mine in told["budgets"].items():
+        shots = sorted({int(key) for start in mine["starts"].values() for key in start if key.isdigit()}, reverse=True)
+        parts += [f"## A budget of {int(budget):,} image gradients\n", training_part(mine)]
+        parts += [shots_part(mine, str(number)) for number in shots]
+    return "\n".join(parts)
 
 
-def endpoint_part(told: dict) -> str:
+def endpoint_part(budgets: dict[str, dict]) -> str:
     lines = [
-        f"- {shots} images a class: {percent(gap, '+')} points, {counted(gap['tasks'], 'task')}: {verdict(gap)}.\n"
+        f"- {int(budget):,} image gradients, {shots} images a class: {percent(gap, '+')} points, "
+        f"{counted(gap['tasks'], 'task')}: {verdict(gap)}.\n"
+        for budget, told in budgets.items()
         for shots, gap in endpoint(told).items()
     ]
     return (
@@ -140,22 +158,15 @@ def endpoint_part(told: dict) -> str:
 
 
 def training_part(told: dict) -> str:
-    rows = []
+    rows: dict = {}  # a start that is used twice, averaged or with its head alone, is trained once
     for start in told["starts"].values():
         for method in start["methods"]:
             tried = ", ".join(f"{rate}: {100 * score:.1f}" for rate, score in method["trials"].items())
             used = f"{method['gradients']:,}", f"{method['meta_steps']:,}", f"{method['seconds']:.0f}"
-            rows.append([start["label"], METHODS[method["method"]].label, *used, f"{method['rate']:g}", tried])
-    header = [
-        "start",
-        "method",
-        "image gradients",
-        "meta-steps",
-        "s of a core",
-        "rate",
-        "validation accuracy by rate, %",
-    ]
-    return "## How the starts were trained\n\n" + markdown_table(header, rows)
+            label = METHODS[method["method"]].label
+            rows.setdefault((label, used), [label, *used, f"{method['rate']:g}", tried])
+    header = ["method", "image gradients", "meta-steps", "s of a core", "rate", "validation accuracy by rate, %"]
+    return "### How the starts were trained\n\n" + markdown_table(header, rows.values())
 
 
 def shots_part(told: dict, shots: str) -> str:
@@ -167,7 +178,7 @@ def shots_part(told: dict, shots: str) -> str:
     rows = [start_row(told, name, shots, steps) for name in found]
     measured = f"{counted(number['tasks'], 'test task')}, {counted(number['seeds'], 'network')} of each start"
     return (
-        f"## {counted(int(shots), 'image')} a class\n\nAccuracy in %, {measured}, mean ± 95% interval over tasks. The "
+        f"### {counted(int(shots), 'image')} a class\n\nAccuracy in %, {measured}, mean ± 95% interval over tasks. The "
         "rates are those chosen on validation tasks.\n\n" + markdown_table(header, rows)
     )
 
@@ -184,8 +195,9 @@ def start_row(told: dict, name: str, shots: str, steps: list[str]) -> list[str]:
 def row(told: dict) -> Row:
     """The minutes on two cores, and the endpoint."""
     found = [
-        f"{percent(difference, '+')} points with {shots} images a class ({verdict(difference)})"
-        for shots, difference in endpoint(told).items()
+        f"{percent(difference, '+')} points with {shots} images a class after {int(budget):,} image gradients each "
+        f"({verdict(difference)})"
+        for budget, mine in told["budgets"].items()
+        for shots, difference in endpoint(mine).items()
     ]
-    minutes = sum(told["seconds"].values()) / 60 / 2
-    return minutes, f"Reptile less pre-training, {told['budget']:,} image gradients each: {'; '.join(found)}"
+    return sum(told["seconds"].values()) / 60 / 2, f"Reptile less pre-training: {'; '.join(found)}"

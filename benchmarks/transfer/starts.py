@@ -46,11 +46,16 @@ def cosine(rate: Any, total: Any) -> Callable[[Any], Any]:
 
 def body_only(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
     """The head is zero at the start of every task, and stays so."""
-
-    def kinds(params):
-        return {"params": {name: "head" if name == HEAD else "body" for name in params["params"]}}
-
     return optax.partition({"body": optimizer, "head": optax.set_to_zero()}, kinds)
+
+
+def head_only(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The body stays as it is."""
+    return optax.partition({"body": optax.set_to_zero(), "head": optimizer}, kinds)
+
+
+def kinds(params: Any) -> Any:
+    return {"params": {name: "head" if name == HEAD else "body" for name in params["params"]}}
 
 
 def loss_on(outputs: int) -> jax_meta.LossFn:
@@ -128,7 +133,8 @@ class Start(NamedTuple):
 
     label: str
     methods: tuple[tuple[str, float], ...] = ()
-    averaged: bool = False
+    averaged: bool = False  # the moving average of the weights, in place of the last
+    head_alone: bool = False  # is fitted, and the body stays: a linear probe
 
 
 STARTS = {
@@ -139,6 +145,8 @@ STARTS = {
     "pretrain-averaged": Start("Pre-training, averaged", (("pretrain", 1.0),), averaged=True),
     "resets": Start("Pre-training, new heads", (("resets", 1.0),)),
     "fomaml": Start("First-order MAML", (("fomaml", 1.0),)),
+    "pretrain-probe": Start("Pre-training, head alone", (("pretrain", 1.0),), head_alone=True),
+    "reptile-probe": Start("Reptile, head alone", (("reptile", 1.0),), head_alone=True),
 }
 
 

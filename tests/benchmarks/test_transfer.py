@@ -6,12 +6,13 @@ from argparse import Namespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from numpy.testing import assert_array_equal
 
 import jax_meta
 from benchmarks.transfer import __main__ as transfer
-from benchmarks.transfer import fine_tuning, results, starts
+from benchmarks.transfer import figures, fine_tuning, kept, results, starts
 from benchmarks.transfer.network import HEAD, WAYS, with_head
 from benchmarks.transfer.starts import METHODS, PART, STARTS, bare, parts_of, random_start
 from jax_meta.datasets import ClassImages, Splits
@@ -115,9 +116,48 @@ def test_meta_learning_leaves_the_head_at_zero(name):
     assert all((leaf < 0).all() for leaf in jax.tree.leaves(updates))
 
 
+def test_a_probe_trains_the_head_alone():
+    params = with_head(random_start(0))
+    optimizer = starts.head_only(optax.sgd(1.0))
+    updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(params), params)
+    assert all((leaf == -1).all() for leaf in updates["params"].pop(HEAD).values())
+    assert not any(leaf.any() for leaf in jax.tree.leaves(updates))
+
+
+def test_what_is_not_trained_belongs_to_each_budget():
+    cells = [record("random", [0.1] * 3)]
+    cells += [
+        record(name, [right] * 3, budget=budget)
+        for name, right, budget in (
+            ("pretrain", 0.4, 100),
+            ("reptile", 0.3, 100),
+            ("pretrain", 0.6, 2_000),
+            ("reptile", 0.7, 2_000),
+        )
+    ]
+    found = results.by_budget(cells)
+    assert list(found) == ["2000", "100"]
+    for budget, lead, random in (("2000", 0.1, -0.5), ("100", -0.1, -0.3)):
+        assert set(found[budget]["starts"]) == {"pretrain", "reptile", "random"}
+        assert found[budget]["differences"]["reptile"]["100"]["200"]["mean"] == pytest.approx(lead)
+        assert found[budget]["differences"]["random"]["100"]["200"]["mean"] == pytest.approx(random)
+
+
+def test_a_random_start_is_measured_once_for_all_budgets(tmp_path):
+    words = ["--budgets", "100", "2,000", "--seeds", "1", "--shots", "5", "--starts", "random", "reptile"]
+    found = list(transfer.cells(transfer.parse_arguments(words)))
+    assert [(cell.start, cell.budget) for cell in found] == [
+        ("random", 0),
+        ("reptile", 100),
+        ("random", 0),
+        ("reptile", 2_000),
+    ]
+    assert len({cell.path(tmp_path) for cell in found}) == 3
+
+
 def test_a_body_is_kept_and_read_as_it_is():
     body = random_start(3)
-    jax.tree.map(assert_array_equal, transfer.unflat(transfer.flat(body)), body)
+    jax.tree.map(assert_array_equal, kept.unflat(kept.flat(body)), body)
     jax.tree.map(assert_array_equal, bare(with_head(body)), body)
     assert any(
         (left != right).any() for left, right in zip(*map(jax.tree.leaves, (body, random_start(4))), strict=True)
@@ -125,7 +165,16 @@ def test_a_body_is_kept_and_read_as_it_is():
 
 
 def record(start, right, *, shots=100, seed=0, kinds=("people", "insects", "mixed"), **changes):
-    told = {"start": start, "shots": shots, "seed": seed, "kinds": list(kinds), "spent": [], "seconds": 60.0}
+    budget = 0 if start == "random" else 1_000
+    told = {
+        "start": start,
+        "budget": budget,
+        "shots": shots,
+        "seed": seed,
+        "kinds": list(kinds),
+        "spent": [],
+        "seconds": 60.0,
+    }
     told |= {"chosen": {"200": 0.03}, "rates": {"200": {"0.01": [0.4], "0.03": [0.5]}}}
     return told | {"test": {"200": [[value] for value in right]}} | changes
 
@@ -163,30 +212,54 @@ def test_the_verdict_needs_an_interval_without_zero_and_half_a_point(mean, half_
 
 
 def options_of(output):
-    return Namespace(output=output, command="the command", budget=1_000, validation_tasks=1, draws=1)
+    return Namespace(output=output, command="the command", draws=1)
 
 
 def test_the_table_has_the_endpoint_first_and_what_is_done(tmp_path):
     spent = {"method": "pretrain", "rate": 0.1, "trials": {"0.1": 0.5}, "meta_steps": 10, "gradients": 1_280}
     for name, right in (("pretrain", [0.5, 0.6, 0.7]), ("reptile", [0.61, 0.7, 0.79]), ("random", [0.3, 0.3, 0.3])):
         methods = [spent | {"seconds": 30.0}] if name == "pretrain" else []
-        transfer.keep(tmp_path / "cells" / f"{name}-100-0.json", record(name, right, spent=methods))
+        kept.keep(tmp_path / "cells" / "1000" / f"{name}-100-0.json", record(name, right, spent=methods))
     results.write(options_of(tmp_path))
     table = (tmp_path / "table.md").read_text()
-    assert "- 100 images a class: +10.0 ± 2.5 points, 3 tasks: Reptile is the better start.\n" in table
+    assert (
+        "- 1,000 image gradients, 100 images a class: +10.0 ± 2.5 points, 3 tasks: Reptile is the better start.\n"
+        in table
+    )
     assert "500 images" not in table
     assert "| Reptile | 70.0 ± 22.4 | +10.0 ± 2.5 | 65.5 | 0.03 |" in table
-    assert "| Pre-training | 60-way pre-training | 1,280 | 10 | 30 | 0.1 | 0.1: 50.0 |" in table
+    assert "| 60-way pre-training | 1,280 | 10 | 30 | 0.1 | 0.1: 50.0 |" in table
     told = json.loads((tmp_path / "results.json").read_text())
     minutes, answer = results.row(told)
     assert minutes == pytest.approx((3 * 60 + 30) / 60 / 2)
-    assert "+10.0 ± 2.5 points with 100 images a class (Reptile is the better start)" in answer
-    for figure in ("shots", "rates"):
-        assert (tmp_path / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
+    assert (
+        "+10.0 ± 2.5 points with 100 images a class after 1,000 image gradients each (Reptile is the better start)"
+        in answer
+    )
+    assert [path.name for path in tmp_path.glob("*.png")] == ["rates.png"]
+
+
+def test_a_figure_is_drawn_where_there_is_more_than_one_number_to_draw_it_against(tmp_path):
+    for budget in (1_000, 50):
+        for name in ("pretrain", "reptile"):
+            for shots in (5, 100):
+                told = record(name, [0.3, 0.5, 0.4], shots=shots, budget=budget)
+                for part in ("test", "rates", "chosen"):
+                    told[part]["10"] = told[part]["200"]
+                kept.keep(tmp_path / "cells" / str(budget) / f"{name}-{shots}-0.json", told)
+    results.write(options_of(tmp_path))
+    assert {path.stem for path in tmp_path.glob("*.png")} == {"rates", "shots", "steps", "budgets"}
+    content = json.loads((tmp_path / "results.json").read_text())
+    largest = content["budgets"]["1000"]
+    for figure, across in ((figures.draw_shots(largest), [5, 100]), (figures.draw_steps(largest), [10, 200])):
+        for panel in figure.axes:
+            assert [list(line.get_xdata()) for line in panel.lines] == [across, across]
+    drawn = figures.draw_budgets(content["budgets"], "reptile", 200).axes[0]
+    assert [list(line.lines[0].get_xdata()) for line in drawn.containers] == [[50, 1_000]] * 2
 
 
 def test_without_the_two_starts_there_is_no_endpoint(tmp_path):
-    transfer.keep(tmp_path / "cells" / "random-100-0.json", record("random", [0.3, 0.3, 0.3]))
+    kept.keep(tmp_path / "cells" / "0" / "random-100-0.json", record("random", [0.3, 0.3, 0.3]))
     results.write(options_of(tmp_path))
     assert "Not measured." in (tmp_path / "table.md").read_text()
 
@@ -208,19 +281,21 @@ def test_a_run_is_whole_and_a_second_call_only_writes(tmp_path, monkeypatch, cap
     monkeypatch.setattr(fine_tuning, "EVERY", 160)
     monkeypatch.setattr(fine_tuning, "CHUNK", 50)
     monkeypatch.setattr(starts, "PART", 1)
-    monkeypatch.setattr(transfer, "SPARE", {"val": 0, "test": 0})
-    monkeypatch.setattr(transfer, "TRIAL_SHOTS", 5)
-    monkeypatch.setattr(transfer, "TRIAL_STEPS", 2)
-    words = ["--budget", "1", "--seeds", "1", "--shots", "5", "--steps", "2", "--validation-tasks", "1"]
-    words += ["--test-tasks", "5", "--starts", "random", "pretrain", "pretrain-averaged", "--output", str(tmp_path)]
+    for part in fine_tuning.SPARE:
+        monkeypatch.setitem(fine_tuning.SPARE, part, 0)
+    monkeypatch.setattr(kept, "TRIAL_SHOTS", 5)
+    monkeypatch.setattr(kept, "TRIAL_STEPS", 2)
+    words = ["--budgets", "1", "--seeds", "1", "--shots", "5", "--steps", "2", "--validation-tasks", "1"]
+    words += ["--test-tasks", "5", "--output", str(tmp_path)]
+    words += ["--starts", "random", "pretrain", "pretrain-averaged", "pretrain-probe"]
     transfer.main(words)
-    told = json.loads((tmp_path / "results.json").read_text())
-    assert set(told["starts"]) == {"random", "pretrain", "pretrain-averaged"}
+    told = json.loads((tmp_path / "results.json").read_text())["budgets"]["1"]
+    assert set(told["starts"]) == {"random", "pretrain", "pretrain-averaged", "pretrain-probe"}
     assert told["starts"]["pretrain"]["methods"][0]["gradients"] == METHODS["pretrain"].cost
     assert told["starts"]["random"]["methods"] == []
     assert told["starts"]["pretrain"]["5"]["2"]["tasks"] == 5
     before = (tmp_path / "table.md").read_text()
-    monkeypatch.setattr(transfer, "cell", None)  # nothing is measured any more
+    monkeypatch.setattr(transfer, "measured", None)  # nothing is measured any more
     transfer.main(words)
     assert (tmp_path / "table.md").read_text() == before
     assert "Pre-training, averaged" in capsys.readouterr().out

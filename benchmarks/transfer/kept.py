@@ -1,0 +1,107 @@
+"""Starts on disk: each is trained once, after the trials of its method's rate, and found again."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.harness.progress import Begin
+from benchmarks.harness.results import rounded, write_json
+from benchmarks.transfer.fine_tuning import SPARE, Data, best_rate, fitted, places, tasks_of
+from benchmarks.transfer.starts import METHODS, STARTS, Train, parts_of, random_start, trainer, tuned_as
+from jax_meta.datasets import Splits
+
+TRIAL = 0.1  # of the budget, that a trial of a method's rate has
+TRIAL_SHOTS, TRIAL_STEPS, TRIAL_RATES = 100, 50, (0.03, 0.1)  # with which it is fine-tuned on validation tasks
+
+
+class Work(NamedTuple):
+    """What the cells need."""
+
+    options: argparse.Namespace
+    splits: Splits
+    trainers: dict[str, Train]
+    begin: Begin
+
+
+def keep(path: Path, record: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, record)
+
+
+def start_of(work: Work, name: str, budget: int, seed: int) -> tuple[Any, list[dict]]:
+    """The start, and what its methods were; the random one is where all others begin."""
+    body, spent = random_start(seed), []
+    for place, (method, _) in enumerate(STARTS[name].methods):
+        done = "-".join(f"{other}{share:g}" for other, share in STARTS[name].methods[: place + 1])
+        path = work.options.output / "starts" / str(budget) / f"{done}-{seed}.npz"
+        if not path.with_suffix(".json").exists():
+            part = STARTS[name].methods[place][1]
+            train(work, path, method, body, part * budget, budget, seed)
+        body = read(path, body, averaged=STARTS[name].averaged)
+        spent.append(json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+    return body, spent
+
+
+def train(work: Work, path: Path, method: str, body: Any, gradients: float, budget: int, seed: int) -> None:
+    """A method's part of the budget, from a body; the figures beside the file are written last."""
+    rate, trials = chosen_rate(work, method, budget)
+    clock = time.process_time()
+    with work.begin(f"training {path.stem}", parts_of(METHODS[method], gradients)) as tell:
+        found = trainer_of(work, method)(body, rate, gradients, seed, tell)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    leaves: dict = flat(found.body) | {f"averaged/{key}": leaf for key, leaf in flat(found.averaged).items()}
+    np.savez(path, **leaves)
+    record = {"method": method, "rate": rate, "trials": trials, "meta_steps": found.meta_steps}
+    record |= {"gradients": found.meta_steps * METHODS[method].cost}
+    keep(path.with_suffix(".json"), record | {"seconds": rounded(time.process_time() - clock, 4)})
+
+
+def read(path: Path, body: Any, *, averaged: bool) -> Any:
+    with np.load(path) as arrays:
+        return unflat({key: jnp.asarray(arrays[f"averaged/{key}" if averaged else key]) for key in flat(body)})
+
+
+def trainer_of(work: Work, method: str) -> Train:
+    if method not in work.trainers:
+        work.trainers[method] = trainer(METHODS[method], work.splits.train)
+    return work.trainers[method]
+
+
+def chosen_rate(work: Work, method: str, budget: int) -> tuple[float, dict]:
+    """The best of a method's rates, each after a tenth of the budget from the first seed's random start."""
+    method, output = tuned_as(method), work.options.output
+    path = output / "cells" / str(budget) / "trials" / f"{method}.json"
+    if not path.exists():
+        count = work.options.validation_tasks
+        validation = tasks_of(work.splits.val, "val", TRIAL_SHOTS, count=count, draws=1, spare=SPARE["val"])
+        scores = {}
+        for rate in METHODS[method].rates:
+            with work.begin(f"trial of {method} with {rate:g}", parts_of(METHODS[method], TRIAL * budget)) as tell:
+                found = trainer_of(work, method)(random_start(0), rate, TRIAL * budget, 0, tell)
+                scores[rate] = max(trial_score(found.body, validation, fine) for fine in TRIAL_RATES)
+        keep(path, {f"{rate:g}": rounded(score, 4) for rate, score in scores.items()})
+    trials = json.loads(path.read_text(encoding="utf-8"))
+    return best_rate({float(rate): [score] for rate, score in trials.items()}), trials
+
+
+def trial_score(body: Any, validation: list[list[Data]], rate: float) -> float:
+    found = [np.mean(fitted(body, *numbered, rate, TRIAL_STEPS)) for numbered in places(validation)]
+    return float(np.nan_to_num(np.mean(found)))
+
+
+def flat(body: Any) -> dict[str, np.ndarray]:
+    return {f"{layer}.{name}": np.asarray(leaf) for layer, leaves in body.items() for name, leaf in leaves.items()}
+
+
+def unflat(leaves: dict[str, jax.Array]) -> Any:
+    body: dict[str, dict[str, jax.Array]] = {}
+    for key, leaf in leaves.items():
+        layer, name = key.split(".")
+        body.setdefault(layer, {})[name] = leaf
+    return body
