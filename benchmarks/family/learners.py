@@ -55,6 +55,22 @@ def optimizer_learners(rate: float, curved_rate: float, slow_rate: float, kfo_st
     }
 
 
+def other_learners(rate: float, steps: int) -> dict[str, Entry]:
+    """The one that asks for no derivative, and the one whose step is a network's output."""
+
+    def evolved(given: Given) -> MetaLearner:
+        options: dict = {"num_steps": 1, "sigma": 0.05, "inner_pairs": 5, "outer_pairs": 8}
+        return jax_meta.es_maml(given.loss_fn, optax.sgd(given.rate), **options)
+
+    def lstm(given: Given) -> MetaLearner:
+        return jax_meta.lstm_optimizer(given.loss_fn, num_steps=steps, scale=given.rate)
+
+    return {
+        "es_maml": Entry("ES-MAML", evolved, rate),
+        "lstm_optimizer": Entry("Learned optimizer (LSTM)", lstm, 0.1, steps, steps, tasks=1),
+    }
+
+
 def implicit(strength: float, steps: int, given: Given) -> MetaLearner:
     options: dict = {"num_steps": steps, "strength": strength, "cg_steps": 5, "damping": 1.0}
     return jax_meta.imaml(given.loss_fn, optax.sgd(given.rate), **options)
@@ -104,6 +120,7 @@ def classifiers(problem: Problem, steps: int | None = None) -> dict[str, Entry]:
         "boil": Entry("BOIL", boil, 0.5),
         "cavia": Entry("CAVIA", cavia, 1.0, 2, 2, model=lambda model: model.clone(context=100)),
         **optimizer_learners(rate, 0.4 * problem.ways if omniglot else rate, 0.1),
+        **other_learners(0.01, steps),
         "proto_maml": Entry("Proto-MAML, first order", first_order_proto, 0.01, 5, 5),
         "protonet": Entry("ProtoNet", partial(of_head, jax_meta.protonet), 0.0, 0, 0, ways=episode, queries=5, tasks=1),
         "r2d2": Entry("R2D2", partial(ridge, scale=10.0), 0.0, 0, 0, ways=episode, queries=5, tasks=1),
@@ -119,11 +136,6 @@ def for_values() -> dict[str, Entry]:
     def ridge(given: Given) -> MetaLearner:
         options: dict = {"features": given.features, "head": given.head, "ways": None}
         return jax_meta.r2d2(given.loss_fn, **options, penalty=1e-2, mean=False)
-
-    def evolved(given: Given) -> MetaLearner:
-        return jax_meta.es_maml(
-            given.loss_fn, optax.sgd(given.rate), num_steps=1, sigma=0.05, inner_pairs=5, outer_pairs=8
-        )
 
     def boil(given: Given) -> MetaLearner:
         return jax_meta.boil(given.loss_fn, optax.sgd(given.rate), is_head=f"{given.head}/*", num_steps=1)
@@ -144,6 +156,6 @@ def for_values() -> dict[str, Entry]:
         "boil": Entry("BOIL", boil, 0.01),
         "cavia": Entry("CAVIA", cavia, 1.0, model=lambda _: context()),
         **optimizer_learners(0.01, 0.01, 0.01, kfo_steps=2),
-        "es_maml": Entry("ES-MAML", evolved, 0.01),
+        **other_learners(0.01, 1),
         "r2d2": Entry("Ridge regression (R2D2)", ridge, 0.0, 0),
     }

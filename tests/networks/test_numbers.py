@@ -8,7 +8,7 @@ import pytest
 
 import jax_meta
 from jax_meta.loss_checks import check_labels_at_hand, checked_loss
-from jax_meta.networks import layers
+from jax_meta.networks import pooling
 from jax_meta.networks.layers import BatchNorm, Convolution, Dense, batch_statistics, max_pool
 from tests.learners import assert_close
 
@@ -22,7 +22,7 @@ def logits_of(params, inputs):
 
 def test_max_pool_needs_no_element_that_equals_the_maximum(monkeypatch):
     """XLA may compute the input twice and round it differently; here each reading of it is rounded in its own way."""
-    calls, exact = [], layers.windows
+    calls, exact = [], pooling.windows
 
     def rounded(images):
         calls.append(None)
@@ -30,7 +30,7 @@ def test_max_pool_needs_no_element_that_equals_the_maximum(monkeypatch):
 
     images = jax.random.normal(KEY, (2, 4, 4, 3))
     expected = jax.vjp(max_pool, images)[1](jnp.ones((2, 2, 2, 3)))[0]
-    monkeypatch.setattr(layers, "windows", rounded)
+    monkeypatch.setattr(pooling, "windows", rounded)
     assert_close(jax.vjp(max_pool, images)[1](jnp.ones((2, 2, 2, 3)))[0], expected, rtol=1e-6)
 
 
