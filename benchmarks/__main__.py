@@ -1,10 +1,9 @@
 """Writes benchmarks/README.md from the committed results: `python -m benchmarks`."""
 
 import importlib
-import json
 from pathlib import Path
 
-from benchmarks.harness.results import markdown_table, write_text
+from benchmarks.harness.results import markdown_table, read_json, write_text
 
 BENCHMARKS = Path(__file__).parent
 HEADER = ("Question", "Command", "Minutes on two cores", "Answer")
@@ -29,7 +28,7 @@ def make_index(results: Path) -> str:
     """The text of README.md: of each folder of results the question, which is a docstring, and what `row` says."""
     rows = []
     for path in sorted(results.glob("*/results.json")):
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = read_json(path)
         module = importlib.import_module(told["command"].split()[2])
         question = (module.__doc__ or "").splitlines()[0]
         if hasattr(module, "__path__"):

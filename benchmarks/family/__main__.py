@@ -14,7 +14,6 @@ for those that failed; one that was stopped begins anew. All cells of images in 
 """
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +27,7 @@ from benchmarks.family.results import read, write
 from benchmarks.family.sines import POINTS
 from benchmarks.harness.command import COUNT, Begin, add_data, make_parser, parse, positive_number, running
 from benchmarks.harness.processes import Machine, Worker, WorkerError, ask, receive, start
-from benchmarks.harness.results import write_json
+from benchmarks.harness.results import read_json, write_json
 
 CELLS = (
     {name: list(for_values()) for name in POINTS}
@@ -79,7 +78,7 @@ def path_of(output: Path, problem: str, learner: str) -> Path:
 
 def is_done(output: Path, problem: str, learner: str) -> bool:
     path = path_of(output, problem, learner)
-    return path.exists() and "failed" not in json.loads(path.read_text(encoding="utf-8"))
+    return path.exists() and "failed" not in read_json(path)
 
 
 def budgets(output: Path) -> set[float]:
@@ -97,7 +96,6 @@ def work(cells: list[tuple[str, str]], options: argparse.Namespace, begin: Begin
         with begin(f"{learner}, {problem}", 1):
             record = measure(worker, problem, learner)
         path = path_of(options.output, problem, learner)
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"learner": learner, **record})
         finished.append(f"{learner} on {problem}")
         with writing:

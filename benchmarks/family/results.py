@@ -1,7 +1,6 @@
 """What is written: results.json, of all cells that are there; table.md and the figures, made from it."""
 
 import argparse
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from benchmarks.family.images import TRIAL
 from benchmarks.family.optimizers import HORIZON
 from benchmarks.family.published import BUDGETS, PUBLISHED, SINES
 from benchmarks.family.sines import POINTS, SHOWN
-from benchmarks.harness.results import Row, markdown_table, percent, save_figure, write_results
+from benchmarks.harness.results import Row, markdown_table, percent, read_json, save_figure, write_results
 from jax_meta import estimate
 
 Records = dict[str, dict[str, dict]]  # by problem and learner
@@ -36,7 +35,7 @@ def write(options: argparse.Namespace) -> None:
 def read(folder: Path) -> Records:
     records: Records = {}
     for path in sorted(folder.glob("*/*.json")):
-        records.setdefault(path.parent.name, {})[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+        records.setdefault(path.parent.name, {})[path.stem] = read_json(path)
     return records
 
 

@@ -16,7 +16,6 @@ Cells that are there are not done again; one that was stopped begins anew.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 
 from benchmarks.fields import cells
@@ -25,6 +24,7 @@ from benchmarks.fields.networks import NETWORKS
 from benchmarks.fields.results import write
 from benchmarks.fields.starts import RECIPES
 from benchmarks.harness.command import COUNT, add_data, make_parser, parse, running
+from benchmarks.harness.results import read_json
 from jax_meta.datasets import load_cifar100
 
 META_STEPS, SEEDS = 10_000, 3
@@ -78,7 +78,7 @@ def wanted(options: argparse.Namespace) -> list[tuple[str, int, str]]:
             for name in (name for name in RECIPES if network == "siren" or name != "heads"):
                 path = cells.path_of(options.output, network, name, seed)
                 if path.exists():
-                    other = json.loads(path.read_text("utf-8"))["meta_steps"]
+                    other = read_json(path)["meta_steps"]
                     if other != options.meta_steps:
                         raise SystemExit(
                             f"{path} is of {other:,} meta-steps: choose another --output, or --meta-steps {other}."

@@ -1,6 +1,5 @@
 """A cell is a start of a seed: how it is made, measured and kept."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from benchmarks.fields.measure import (
 )
 from benchmarks.fields.networks import NETWORKS, Field, Start, plain
 from benchmarks.fields.starts import DERIVED, OUTER_RATE, RECIPES, Judge, make_start
-from benchmarks.harness.results import rounded, write_json
+from benchmarks.harness.results import read_json, rounded, write_json
 from benchmarks.harness.rounds import Tell
 from jax_meta.datasets import Splits
 from jax_meta.tasks import fields
@@ -41,12 +40,9 @@ def run(
 ) -> None:
     """Makes the start and measures it; all that the first seed chooses on validation images holds for the others."""
     path = path_of(output, network, name, seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
     field = field_of(path.parent / "network.json", network, splits, images, tell)
     before = path_of(output, network, name, 0)
-    chosen = (
-        json.loads(before.read_text("utf-8")) if seed else choose_inner(field, name, splits, meta_steps, images, tell)
-    )
+    chosen = read_json(before) if seed else choose_inner(field, name, splits, meta_steps, images, tell)
     sampler = fields(splits.train, pixels=RECIPES[name].pixels)
     maml = load(start_path(output, network, "maml", seed), field) if name in DERIVED else None
     rates = chosen["inner_rate"], chosen["outer_rate"]
@@ -79,7 +75,7 @@ def field_of(path: Path, network: str, splits: Splits, images: Images, tell: Tel
         write_json(
             path, {"frequency": choose_frequency(make, frequencies, splits.val, images), "of": list(frequencies)}
         )
-    return make(json.loads(path.read_text("utf-8"))["frequency"])
+    return make(read_json(path)["frequency"])
 
 
 def choose_inner(

@@ -1,7 +1,6 @@
 """What is written: results.json, of all cells that are there; table.md and the figures, made from it."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from benchmarks.fields.figures import draw_images, draw_pixels, draw_steps
 from benchmarks.fields.measure import PIXELS, STEPS
 from benchmarks.fields.starts import IMAGES, RECIPES
-from benchmarks.harness.results import Row, markdown_table, save_figure, write_results
+from benchmarks.harness.results import Row, markdown_table, read_json, save_figure, write_results
 
 Records = dict[str, Any]
 RATES_SHOWN = (1, 2)
@@ -39,7 +38,7 @@ def summary(output: Path, network: str) -> Records:
     """The starts of a network, each the mean of its seeds."""
     folder, starts = output / "cells" / network, {}
     for name in RECIPES:
-        seeds = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob(f"{name}-*.json"))]
+        seeds = [read_json(path) for path in sorted(folder.glob(f"{name}-*.json"))]
         if seeds:
             starts[name] = {
                 **{
@@ -54,7 +53,7 @@ def summary(output: Path, network: str) -> Records:
                 },
                 "unseen": over_seeds([seed["unseen"] for seed in seeds]),
             }
-    return {**json.loads((folder / "network.json").read_text("utf-8")), "starts": starts}
+    return {**read_json(folder / "network.json"), "starts": starts}
 
 
 def over_seeds(records: list[Records]) -> Records:

@@ -40,7 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 with begin(f"{start}, {reading}, seed {seed}", 1):
                     train = partial(STARTS[start].train, share=options.share)
                     record = measure(options.data, train, READINGS[reading], seed)
-                path.parent.mkdir(parents=True, exist_ok=True)
                 write_json(path, {"start": start, **record})
                 finished.append(path.stem)
             write(options)

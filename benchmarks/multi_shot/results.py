@@ -1,12 +1,20 @@
 """What is written: results.json, of all cells that are there, and table.md, made from it."""
 
 import argparse
-import json
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness.results import Row, counted, estimated, markdown_table, percent, rounded, write_results
+from benchmarks.harness.results import (
+    Row,
+    counted,
+    estimated,
+    markdown_table,
+    percent,
+    read_json,
+    rounded,
+    write_results,
+)
 from benchmarks.multi_shot.measure import DRAWS, KINDS, READINGS, SHOWN, STEPS
 from benchmarks.multi_shot.starts import STARTS
 
@@ -14,7 +22,7 @@ from benchmarks.multi_shot.starts import STARTS
 def write(options: argparse.Namespace) -> None:
     """Everything, from the cells that the folder has."""
     paths = sorted((options.output / "cells").glob("*.json"))
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    records = [read_json(path) for path in paths]
     content = {"seconds": rounded(sum(sum(one["seconds"].values()) for one in records), 4), "starts": summary(records)}
     write_results(options, content, table(content))
 

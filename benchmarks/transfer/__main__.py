@@ -25,9 +25,9 @@ from typing import NamedTuple
 
 import jax_meta
 from benchmarks.harness.command import COUNT, COUNTS, add_data, make_parser, parse, running
-from benchmarks.harness.results import rounded
+from benchmarks.harness.results import rounded, write_json
 from benchmarks.transfer.fine_tuning import SPARE, measure, tasks_of
-from benchmarks.transfer.kept import Work, keep, start_of
+from benchmarks.transfer.kept import Work, start_of
 from benchmarks.transfer.results import write
 from benchmarks.transfer.starts import STARTS
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         work = Work(options, jax_meta.datasets.load_cifar100(place, split="fc100"), {}, begin)
         for cell in cells(options):
             if not cell.path(options.output).exists():
-                keep(cell.path(options.output), {**cell._asdict(), **measured(work, cell)})
+                write_json(cell.path(options.output), {**cell._asdict(), **measured(work, cell)})
                 finished.append(f"{cell.start} with {cell.shots} images a class")
             write(options)
 

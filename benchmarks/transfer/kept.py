@@ -1,7 +1,6 @@
 """Starts on disk: each is trained once, after the trials of its method's rate, and found again."""
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness.progress import Begin
-from benchmarks.harness.results import rounded, write_json
+from benchmarks.harness.results import read_json, rounded, write_json
 from benchmarks.transfer.fine_tuning import SPARE, Data, best_rate, fitted, places, tasks_of
 from benchmarks.transfer.starts import METHODS, STARTS, Train, parts_of, random_start, trainer, tuned_as
 from jax_meta.datasets import Splits
@@ -29,11 +28,6 @@ class Work(NamedTuple):
     begin: Begin
 
 
-def keep(path: Path, record: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, record)
-
-
 def start_of(work: Work, name: str, budget: int, seed: int) -> tuple[Any, list[dict]]:
     """The start, and what its methods were; the random one is where all others begin."""
     body, spent = random_start(seed), []
@@ -44,7 +38,7 @@ def start_of(work: Work, name: str, budget: int, seed: int) -> tuple[Any, list[d
             part = STARTS[name].methods[place][1]
             train(work, path, method, body, part * budget, budget, seed)
         body = read(path, body, averaged=STARTS[name].averaged)
-        spent.append(json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+        spent.append(read_json(path.with_suffix(".json")))
     return body, spent
 
 
@@ -59,7 +53,7 @@ def train(work: Work, path: Path, method: str, body: Any, gradients: float, budg
     np.savez(path, **leaves)
     record = {"method": method, "rate": rate, "trials": trials, "meta_steps": found.meta_steps}
     record |= {"gradients": found.meta_steps * METHODS[method].cost}
-    keep(path.with_suffix(".json"), record | {"seconds": rounded(time.process_time() - clock, 4)})
+    write_json(path.with_suffix(".json"), record | {"seconds": rounded(time.process_time() - clock, 4)})
 
 
 def read(path: Path, body: Any, *, averaged: bool) -> Any:
@@ -85,8 +79,8 @@ def chosen_rate(work: Work, method: str, budget: int) -> tuple[float, dict]:
             with work.begin(f"trial of {method} with {rate:g}", parts_of(METHODS[method], TRIAL * budget)) as tell:
                 found = trainer_of(work, method)(random_start(0), rate, TRIAL * budget, 0, tell)
                 scores[rate] = max(trial_score(found.body, validation, fine) for fine in TRIAL_RATES)
-        keep(path, {f"{rate:g}": rounded(score, 4) for rate, score in scores.items()})
-    trials = json.loads(path.read_text(encoding="utf-8"))
+        write_json(path, {f"{rate:g}": rounded(score, 4) for rate, score in scores.items()})
+    trials = read_json(path)
     return best_rate({float(rate): [score] for rate, score in trials.items()}), trials
 
 

@@ -1,12 +1,20 @@
 """What is written: results.json, of all cells that are there; table.md and the figures, made from it."""
 
 import argparse
-import json
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness.results import Row, counted, estimated, markdown_table, percent, rounded, write_results
+from benchmarks.harness.results import (
+    Row,
+    counted,
+    estimated,
+    markdown_table,
+    percent,
+    read_json,
+    rounded,
+    write_results,
+)
 from benchmarks.transfer.figures import draw_budgets, draw_rates, draw_shots, draw_steps
 from benchmarks.transfer.starts import METHODS, STARTS
 
@@ -17,7 +25,7 @@ LEAST = 0.005  # a difference that is smaller does not matter
 
 def write(options: argparse.Namespace) -> None:
     """Everything, from the cells that the folder has."""
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(options.output.glob("cells/*/*.json"))]
+    records = [read_json(path) for path in sorted(options.output.glob("cells/*/*.json"))]
     if not records:
         return
     content = {"draws": options.draws, "seconds": rounded(seconds(records), 4), "budgets": by_budget(records)}

@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import jax_meta
+from benchmarks.harness.results import write_json
 from benchmarks.transfer import __main__ as transfer
 from benchmarks.transfer import figures, fine_tuning, kept, results, starts
 from benchmarks.transfer.network import HEAD, WAYS, with_head
@@ -219,7 +220,7 @@ def test_the_table_has_the_endpoint_first_and_what_is_done(tmp_path):
     spent = {"method": "pretrain", "rate": 0.1, "trials": {"0.1": 0.5}, "meta_steps": 10, "gradients": 1_280}
     for name, right in (("pretrain", [0.5, 0.6, 0.7]), ("reptile", [0.61, 0.7, 0.79]), ("random", [0.3, 0.3, 0.3])):
         methods = [spent | {"seconds": 30.0}] if name == "pretrain" else []
-        kept.keep(tmp_path / "cells" / "1000" / f"{name}-100-0.json", record(name, right, spent=methods))
+        write_json(tmp_path / "cells" / "1000" / f"{name}-100-0.json", record(name, right, spent=methods))
     results.write(options_of(tmp_path))
     table = (tmp_path / "table.md").read_text()
     assert (
@@ -246,7 +247,7 @@ def test_a_figure_is_drawn_where_there_is_more_than_one_number_to_draw_it_agains
                 told = record(name, [0.3, 0.5, 0.4], shots=shots, budget=budget)
                 for part in ("test", "rates", "chosen"):
                     told[part]["10"] = told[part]["200"]
-                kept.keep(tmp_path / "cells" / str(budget) / f"{name}-{shots}-0.json", told)
+                write_json(tmp_path / "cells" / str(budget) / f"{name}-{shots}-0.json", told)
     results.write(options_of(tmp_path))
     assert {path.stem for path in tmp_path.glob("*.png")} == {"rates", "shots", "steps", "budgets"}
     content = json.loads((tmp_path / "results.json").read_text())
@@ -259,7 +260,7 @@ def test_a_figure_is_drawn_where_there_is_more_than_one_number_to_draw_it_agains
 
 
 def test_without_the_two_starts_there_is_no_endpoint(tmp_path):
-    kept.keep(tmp_path / "cells" / "0" / "random-100-0.json", record("random", [0.3, 0.3, 0.3]))
+    write_json(tmp_path / "cells" / "0" / "random-100-0.json", record("random", [0.3, 0.3, 0.3]))
     results.write(options_of(tmp_path))
     assert "Not measured." in (tmp_path / "table.md").read_text()
 
