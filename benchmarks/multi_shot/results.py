@@ -65,7 +65,7 @@ def table(told: dict) -> str:
     header += ["transductive", "area under the loss", "image gradients before"]
     rows = [start_row(start, found) for start, readings in told["starts"].items() for found in readings.values()]
     first = next(iter(next(iter(told["starts"].values())).values()))
-    tested = f"{counted(first['alphabets'], 'test alphabet')} of each of {counted(first['seeds'], 'seed')}"
+    tested = f"{counted(first['alphabets'], 'test alphabet')} of each seed"
     return (
         f"# Alphabets as tasks\n\nAccuracy in % on held-out drawings after so many steps of SGD, {tested}, mean ± 95% "
         f"interval over alphabets; each drawing under {DRAWS} random maps, classified by running averages and so "
@@ -78,7 +78,7 @@ def start_row(start: str, found: dict) -> list[str]:
     cells = [percent(found["accuracy"][str(step)]) for step in SHOWN[1:]]
     seeds = ", ".join(f"{100 * mean:.1f}" for mean in found["seed_means"])
     ends = [
-        f"{STARTS[start].published:.1f}",
+        f"{STARTS[start].published:.1f}" if STARTS[start].published else "",
         percent(found["transductive"][str(STEPS)]) if "transductive" in found else "",
     ]
     ends += [f"{found['area']:.2f}", f"{found['gradients']:,}"]

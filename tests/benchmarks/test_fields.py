@@ -71,6 +71,7 @@ def test_shuffled_weights_are_the_same_weights_and_matched_ones_are_like_them():
         assert_allclose(np.std(widest[0]), np.std(widest[1]), rtol=0.05)
 
 
+@pytest.mark.slow
 def test_a_shared_body_leaves_a_new_head_to_the_next_image():
     start = starts.shared_body(FIELD, fields(images(0)), 0, 20)
     first = FIELD.init(jax.random.split(jax.random.key(0), 3)[0])

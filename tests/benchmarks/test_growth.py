@@ -93,6 +93,7 @@ def histories():
     return {part: program.run() for part, program in programs.items()}
 
 
+@pytest.mark.slow
 def test_the_nested_programs_draw_the_tasks_of_fit(histories):
     workload = SMALL.workload()
     state = first_state(workload, our_learning(workload))
@@ -106,6 +107,7 @@ def test_the_nested_programs_draw_the_tasks_of_fit(histories):
         np.testing.assert_allclose(forward["support"][step], support, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_each_nested_program_does_one_part_more(histories):
     workload = SMALL.workload()
     learning = our_learning(workload)

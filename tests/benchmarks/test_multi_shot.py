@@ -66,6 +66,7 @@ def test_the_first_layer_averages_what_it_normalises():
     assert_allclose(outputs, by_hand, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_cross_entropy_alone():
     network = Network(3, train=True)
     params = {"params": jax.jit(network.init)(KEY, floats(IMAGES))["params"]}
@@ -74,6 +75,7 @@ def test_the_loss_is_the_cross_entropy_alone():
     assert_allclose(metrics["loss"], loss, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_each_alphabet_has_the_loss_of_its_own_head():
     network = Network(6, train=True)
     params = {"params": jax.jit(network.init)(KEY, floats(IMAGES))["params"]}

@@ -71,6 +71,7 @@ def by_hand(key, outer_learning_rate, step_size):
     return params, losses
 
 
+@pytest.mark.slow
 def test_a_network_of_the_grid_is_the_one_trained_alone_by_hand(grid, trained):
     params, losses = trained
     assert losses.shape == (SEEDS, 2, 3, STEPS)

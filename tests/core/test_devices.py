@@ -17,21 +17,34 @@ from tests.learners import quadratics
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def report():
+def report_of(*words):
+    """What a process with eight devices finds."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.core.devices_worker"]
+    command = [sys.executable, "-m", "tests.core.devices_worker", *words]
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     assert finished.returncode == 0, finished.stderr
     return json.loads(finished.stdout)
 
 
+@pytest.fixture(scope="module")
+def report():
+    return report_of()
+
+
+def test_tasks_are_spread_over_devices_and_the_meta_gradient_is_their_mean():
+    report = report_of("few")
+    assert max(report["5 tasks on 4"], report["meta_gradient"], report["outside jit"]) < 1e-12
+    assert report["tasks on a device"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 2, 4, 8])
 @pytest.mark.parametrize("num_tasks", [8, 5])
 def test_training_is_the_same_on_any_number_of_devices(report, num_tasks, devices):
     assert report[f"{num_tasks} tasks on {devices}"] < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [
@@ -52,6 +65,7 @@ def test_so_it_is_with(report, case):
     assert report[case] < 1e-12
 
 
+@pytest.mark.slow
 def test_the_result_is_on_every_device_and_each_had_its_share_of_the_tasks(report):
     assert report["devices of the result"] == 4
     assert report["inner steps counted"] == ["int32", 12]

@@ -51,14 +51,10 @@ def slopes(name, num_steps):
             *(("protonet", 0), ("r2d2", 0)),
         ],
         [
-            ("maml", 1),
             ("maml", 3),
-            ("anil", 3),
             ("meta_sgd", 1),
-            ("cavia", 2),
             ("proto_maml", 2),
             ("kfo", 2),
-            ("r2d2", 0),
         ],
     ),
 )

@@ -17,10 +17,10 @@ from tests.tiers import each
 KEY = jax.random.key(3)
 SINES = sines(hidden=(5,), activation=jnp.tanh)
 TASK = first_task(SINES.sample_tasks(KEY, 1))
-KEPT = [
-    pytest.param(remat, mixed, id=f"{remat}{', mixed' * mixed}")
-    for remat, mixed in [*product(("none", "steps", "blocks"), (False, True)), ("updates", True)]
-]
+KEPT = each(
+    [*product(("none", "steps", "blocks"), (False, True)), ("updates", True)],
+    [("none", False), ("steps", False), ("blocks", True), ("updates", True)],
+)
 
 
 SGD, ADAM = optax.sgd(0.1), optax.adam(0.05, eps_root=1e-8)
@@ -64,7 +64,7 @@ def slope_of_observations(num_steps, **options):
     ("num_steps", "remat", "mixed_mode"),
     each(
         [(steps, *kept) for steps in (0, 1, 3, 10) for kept in (("steps", False), ("blocks", True), ("updates", True))],
-        [(0, "blocks", True), (1, "updates", True), *((10, *kept) for kept in (("steps", False), ("updates", True)))],
+        [(0, "blocks", True), (10, "updates", True)],
     ),
 )
 def test_any_number_of_steps_with_minibatches_and_observations(num_steps, remat, mixed_mode):
@@ -73,7 +73,7 @@ def test_any_number_of_steps_with_minibatches_and_observations(num_steps, remat,
     assert kept[1][1].shape == (num_steps + 1,)
 
 
-@pytest.mark.parametrize("name", ["anil", "meta_sgd", "cavia", "maml_plus_plus"])
+@pytest.mark.parametrize("name", each(["anil", "meta_sgd", "cavia", "maml_plus_plus"], ["meta_sgd"]))
 def test_the_other_learners_that_differentiate_their_inner_loop(name):
     def gradient(**options):
         if name == "anil":

@@ -24,6 +24,7 @@ PROBLEM = quadratics()
 PARAMS, LOSS = PROBLEM.params, PROBLEM.loss_fn
 MAML = jax_meta.maml(LOSS, SGD, num_steps=1)
 META_SGD = jax_meta.meta_sgd(LOSS, step_size=0.1, num_steps=1)
+REPTILE = jax_meta.reptile(LOSS, SGD, num_steps=2)
 CARRIED = jax_meta.carried_reptile(LOSS, ADAM, num_steps=1)
 STATE = jax_meta.init(MAML, ADAM, PARAMS, KEY)
 META_SGD_STATE = jax_meta.init(META_SGD, ADAM, PARAMS, KEY)
@@ -476,7 +477,8 @@ def test_numbers_of_python_are_metrics_everywhere():
 
 
 @pytest.mark.parametrize(
-    "learner", [MAML, pytest.param(META_SGD, marks=pytest.mark.slow), jax_meta.reptile(LOSS, SGD, num_steps=2)]
+    "learner",
+    [pytest.param(MAML, marks=pytest.mark.slow), pytest.param(META_SGD, marks=pytest.mark.slow), REPTILE],
 )
 def test_a_loss_can_be_stepped_through(learner):
     """`jax.disable_jit` is how a loss is looked at in a debugger."""

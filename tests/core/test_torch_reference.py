@@ -160,7 +160,7 @@ def test_meta_gradient(model, name, num_steps):
     ("optimizer", "name"),
     each(
         product(["momentum", "adam"], ["maml", "fomaml", "reptile"]),
-        [("momentum", "maml"), ("adam", "maml"), ("adam", "reptile")],
+        [("momentum", "maml"), ("adam", "reptile")],
     ),
 )
 def test_meta_gradient_through_inner_optimizer(optimizer, name):
@@ -175,7 +175,7 @@ def test_first_order_differs_from_second(model):
     assert relative_difference(first, second) > 1e-3
 
 
-@pytest.mark.parametrize("name", each(["transfer", "maml", "fomaml", "reptile"], ["maml", "reptile"]))
+@pytest.mark.parametrize("name", each(["transfer", "maml", "fomaml", "reptile"], ["maml"]))
 def test_trajectory(name):
     model = MODELS["mlp"]
     learner, gradient_fn = both_learners(name, "sgd", 3, model)

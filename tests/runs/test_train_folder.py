@@ -11,6 +11,7 @@ import pytest
 
 import jax_meta
 from tests.runs.training import OUTER, bits, first_state, train
+from tests.tiers import each
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # TensorStore's, of damage
 
@@ -51,7 +52,7 @@ def largest(folder):
     return max(files_of(folder), key=lambda path: path.stat().st_size)
 
 
-@pytest.mark.parametrize("harm", [truncate, flip, Path.unlink], ids=["truncated", "flipped bytes", "missing"])
+@pytest.mark.parametrize("harm", each([truncate, flip, Path.unlink], [flip]))
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(whole, run, harm, recwarn):
     for path in files_of(newest(run) / "state"):
         harm(path)
@@ -65,7 +66,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(whole, run, ha
 
 
 @pytest.mark.filterwarnings("ignore:the checkpoint of meta-step")
-@pytest.mark.parametrize("harm", [truncate, flip, Path.unlink], ids=["truncated", "flipped bytes", "missing"])
+@pytest.mark.parametrize("harm", each([truncate, flip, Path.unlink], [flip]))
 def test_harm_to_any_single_file_leads_to_the_same_end(whole, run, tmp_path, harm):
     for number, path in enumerate(files_of(newest(run))):
         copy = Path(shutil.copytree(run, tmp_path / str(number)))

@@ -20,6 +20,7 @@ from jax_meta.saved.names import LEARNERS, MODELS, OPTIMIZERS, TRANSFORMS
 from jax_meta.saved.settings import build, build_model
 from tests.learners import LEARNERS as FAMILY
 from tests.saved.model_file_cases import KEY, MODEL, PARAMS, SGD, SUPPORT, saved
+from tests.tiers import each
 
 OPTIONS = {
     "transfer": {"batch_size": 3},
@@ -40,6 +41,7 @@ OPTIONS = {
     "warpgrad": {"is_warp": "*/Dense_1/*", "initialization": jax_meta.reptile},
     "es_maml": {"sigma": 0.5, "inner_pairs": 2},
 }
+FAST = ("maml", "anil", "reptile", "carried_reptile", "imaml", "maml_plus_plus", "lstm_optimizer", "warpgrad")
 HEADS = {
     "protonet": {"ways": 2},
     "proto_maml": {"ways": 2, "num_steps": 2, "optimizer": SGD, "first_order": True},
@@ -56,7 +58,7 @@ def assert_same(found, expected):
         assert np.asarray(left).tobytes() == np.asarray(right).tobytes()
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", each(OPTIONS, FAST))
 def test_a_loaded_learner_adapts_as_the_one_that_was_saved(tmp_path, name):
     options = {"optimizer": SGD, **OPTIONS[name]}
     optimizer = options.pop("optimizer")
