@@ -15,7 +15,6 @@ from benchmarks.harness.jax_networks import naive_meta_gradient
 from benchmarks.harness.rounds import median_seconds
 from benchmarks.harness.workloads import conv4
 from jax_meta import Task
-from tests.tiers import each
 
 WAYS, FILTERS, LEARNING_RATE = 3, 4, 0.1
 
@@ -40,7 +39,8 @@ def peers(request, problem):
     return request.param, (in_torch, jax.jit(naive_meta_gradient(workload))(params, tasks))
 
 
-@pytest.mark.parametrize("task_batch_size", each([None, 1], [None]))
+@pytest.mark.slow
+@pytest.mark.parametrize("task_batch_size", [None, 1])
 def test_meta_gradient_is_that_of_pytorch_and_of_plain_flax(problem, peers, task_batch_size):
     model, params, tasks = problem
     steps, theirs = peers

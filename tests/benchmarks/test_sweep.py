@@ -103,6 +103,7 @@ def test_networks_of_a_seed_start_alike_and_differ_between_seeds(trained):
     assert (losses[0, :, :, 0] != losses[1, :, :, 0]).all()
 
 
+@pytest.mark.slow
 def test_each_network_is_evaluated_with_its_own_step_size(grid, trained):
     params, _ = trained
     step_sizes = grid.step_sizes

@@ -18,6 +18,7 @@ import jax_meta
 from jax_meta import Task
 from jax_meta.checks import check_tasks
 from tests.learners import outer_for
+from tests.tiers import each
 
 pytestmark = pytest.mark.filterwarnings("ignore:the inner optimizer's update has no finite derivative where all")
 KEY = jax.random.key(0)
@@ -285,7 +286,7 @@ def check_evaluation(case: Case) -> None:
 CHECKS = {"gradient": check_gradient, "training": check_training, "evaluation": check_evaluation}
 
 
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("name", each(CHECKS, ("gradient", "evaluation")))
 def test_some(name):
     SOME(given(cases())(CHECKS[name]))()
 

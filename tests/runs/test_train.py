@@ -76,6 +76,7 @@ def test_a_finished_run_takes_no_step_and_can_be_prolonged(whole, tmp_path):
     assert bits(train(tmp_path)[0]) == bits(whole[1])
 
 
+@pytest.mark.slow
 def test_many_networks_train_at_once_by_a_fit_of_ones_own(tmp_path):
     def fit_seeds(learner, optimizer, sample_tasks, states, *, num_meta_steps, num_tasks, task_batch_size, mesh):
         def fit(state):
