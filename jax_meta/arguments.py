@@ -91,14 +91,15 @@ def check_params(params: Any) -> None:
         )
     check_variables(params)
     for path, leaf in jax.tree.leaves_with_path(params):
-        check_parameter(jax.tree_util.keystr(path) or "the root", leaf)
+        check_parameter(path, leaf)
 
 
-def check_parameter(place: str, leaf: Any) -> None:
+def check_parameter(path: Any, leaf: Any) -> None:
     """Raises TypeError unless a leaf is an array of real numbers."""
     dtype = getattr(leaf, "dtype", None)
     if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
         return
+    place = jax.tree_util.keystr(path) or "the root"
     if dtype is not None and jnp.issubdtype(dtype, jnp.complexfloating):
         raise TypeError(
             f"parameters must be real, got {describe(leaf)} at {place}: hold the real and the imaginary part as two "

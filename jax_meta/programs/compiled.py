@@ -51,9 +51,10 @@ def call(
         What the function returns.
     """
     if not any(map(is_traced, jax.tree.leaves(data))):
-        parts = parts_of((behaviour, tuple(options.items())))
+        parts = parts_of(behaviour)
         if parts is not None and not any(map(is_traced, parts.arguments)):
-            compiled = program(Known((function, parts.key), (function, parts.make)))
+            told = tuple((name, type(value), value) for name, value in options.items())  # 1 is not True
+            compiled = program(Known((function, parts.key, told), (function, parts.make, options)))
             try:
                 if before is not None:
                     shapes, noted = compiled.eval_shape(parts.arguments, data)
@@ -77,12 +78,11 @@ def parts_of(behaviour: tuple) -> Parts | None:
 @functools.lru_cache(maxsize=MOST_PROGRAMS)
 def program(known: Known) -> Any:
     """The program, compiled for each shape of its arguments and data when it is first called."""
-    function, make = known.thing
+    function, make, options = known.thing
 
     def run(arguments: tuple, data: tuple) -> tuple[Any, Noted]:
-        behaviour, options = make(arguments)
         with noting_outputs() as outputs:
-            returned = function(*behaviour, *data, **dict(options))
+            returned = function(*make(arguments), *data, **options)
         return returned, Noted(frozenset(outputs))
 
     run.__name__ = run.__qualname__ = function.__name__  # for profiles and logs

@@ -239,5 +239,5 @@ def test_what_was_forgotten_is_freed_and_no_array_is_kept():
     gc.collect()
     assert kept() is None
     for value in range(MOST_PROGRAMS + 5):
-        program(Known(value, (apply_to, lambda values: None)))
+        program(Known(value, (apply_to, lambda values: None, {})))
     assert program.cache_info().currsize == MOST_PROGRAMS
