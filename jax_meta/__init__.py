@@ -51,7 +51,8 @@ from jax_meta.algorithms.transfer import transfer
 from jax_meta.algorithms.warpgrad import warpgrad
 from jax_meta.base import AdaptFn, GradientFn, LossFn, LossGradient, MetaLearner, Sampler, Task, TrainState
 from jax_meta.checks import check_finite
-from jax_meta.evaluation import Estimate, estimate, evaluate, learning_curves, transduction
+from jax_meta.estimates import Estimate, estimate
+from jax_meta.evaluation import evaluate, learning_curves, transduction
 from jax_meta.fine_tuning import FineTuningHistory, fine_tune
 from jax_meta.host.sources import HostTasks, OutOfTasksError, host_tasks
 from jax_meta.inner import adapt, balanced, shuffled
