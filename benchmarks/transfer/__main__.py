@@ -1,6 +1,6 @@
 """Does a start from Reptile fine-tune better than one from pre-training, for the same number of gradients?
 
-    python -m benchmarks.transfer                                           the plan: about fifty hours of a CPU core
+    python -m benchmarks.transfer                                       the plan: about twenty hours of a CPU core
     python -m benchmarks.transfer --budgets 150000 --seeds 1 --shots 100 5         a pilot at a tenth of the budget
     python -m benchmarks.transfer --starts random pretrain reptile                 some of the starts
 
