@@ -236,7 +236,7 @@ def test_a_traced_decay_cannot_be_tried_and_is_let_pass():
         check_second_derivative(optax.adam(0.1, b2=decay), PARAMS, num_steps=1)
         return decay
 
-    assert jax.vmap(passes)(jnp.ones(2)).shape == (2,)
+    assert jax.vmap(passes)(jnp.ones(2, jnp.float32)).shape == (2,)
 
 
 def test_what_only_adds_and_multiplies_is_accepted_without_a_trial(caplog):
