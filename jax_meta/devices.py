@@ -127,7 +127,7 @@ def checksum(leaf: jax.Array) -> int:
 def check_mesh(mesh: Mesh) -> Mesh:
     """The mesh, with shardings left to the compiler; raises ValueError unless it has an axis for the tasks.
 
-    Within `jax.set_mesh` of explicit axes, JAX's default, nothing is left to the compiler: ValueError, too.
+    Within `jax.set_mesh` of explicit axes, the default since JAX 0.9, nothing is left to the compiler: ValueError, too.
     """
     if AXIS not in mesh.shape:
         raise ValueError(

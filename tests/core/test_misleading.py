@@ -95,7 +95,7 @@ def one_device(**options):
 
 
 def under_explicit_mesh():
-    with jax.set_mesh(one_device()):
+    with jax.set_mesh(one_device(axis_types=(jax.sharding.AxisType.Explicit,))):
         return fit(mesh=one_device())
 
 
