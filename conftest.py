@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 TESTS = Path(__file__).parent / "tests"
-ROOM = 800 * 2**20
+ROOM = 1_050 * 2**20
 FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '').removeprefix(FLAGS)}"  # before JAX looks at it
 

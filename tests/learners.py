@@ -97,7 +97,7 @@ LEARNERS: dict[str, Callable[..., MetaLearner]] = {
 }
 OF_CLASSES = ("proto_maml", "protonet", "r2d2")
 """Learners that classify, and are tested on `blobs`."""
-FAST = ("maml", "carried_reptile", "anil", "meta_sgd", "protonet")
+FAST = ("maml", "carried_reptile", "meta_sgd", "protonet")
 """Learners whose contract is tested each time; that of the others, which share their code, is slow by number."""
 
 

@@ -1,6 +1,6 @@
 """Which learner of the family is best for what: all of them on the same network and the same budget?
 
-    python -m benchmarks.family                                          all cells: three hours on two CPU cores
+    python -m benchmarks.family                                          all cells: 107 minutes on two CPU cores
     python -m benchmarks.family --problems sines-10 --learners maml cavia          some of them
     python -m benchmarks.family --seconds 900                            a quarter of an hour of a core to train each
 

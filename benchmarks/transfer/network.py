@@ -25,8 +25,9 @@ def loss_of(outputs: int) -> jax_meta.LossFn:
     return jax_meta.classification(lambda params, images: logits(outputs, params, images))
 
 
+@jax.jit
 def new_start(key: jax.Array) -> Any:
-    return jax.jit(ResNet(WAYS, zero_head=True).init)(key, jnp.zeros((1, 32, 32, 3)))
+    return ResNet(WAYS, zero_head=True).init(key, jnp.zeros((1, 32, 32, 3)))
 
 
 def with_head(body: Any, outputs: int = WAYS, key: jax.Array | None = None) -> Any:

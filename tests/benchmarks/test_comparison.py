@@ -73,8 +73,12 @@ def by_speed(*values):
 
 @pytest.mark.parametrize(
     ("name", "workload"),
-    [by_speed(name, workload) for name in ("jax-loop", "torch", "torch-func") for workload in SMALL]
-    + [by_speed("jax-scan", SMALL[0])],
+    [by_speed(name, workload) for name in ("jax-loop", "torch") for workload in SMALL]
+    + [
+        pytest.param(name, workload, marks=pytest.mark.slow)
+        for name in ("torch-func", "jax-scan")
+        for workload in SMALL
+    ],
 )
 def test_peers_take_the_same_meta_steps(name, workload):
     if name.startswith("torch"):

@@ -29,6 +29,7 @@ def plain_loss(network, params, images, labels):
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
+@pytest.mark.slow
 def test_a_step_moves_running_averages_a_tenth_of_the_way_and_the_rest_by_the_gradient():
     params = jax.jit(Network(3).init)(KEY, floats(IMAGES))
     fitted = jax_meta.adapt(loss_of(3), optimizer_of(0.5), params, (IMAGES, LABELS), KEY, num_steps=1)
@@ -91,6 +92,7 @@ def test_each_alphabet_has_the_loss_of_its_own_head():
         assert_allclose(loss, plain_loss(Network(3, train=True), alone, IMAGES, LABELS), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_drawing_is_classified_by_itself_at_test():
     params = jax.jit(Network(3).init)(KEY, floats(IMAGES))
     together = Network(3).apply(params, floats(IMAGES))

@@ -13,6 +13,7 @@ from jax_meta.algorithms.parts import select_part
 from jax_meta.networks.layers import Context, FiLM
 from jax_meta.networks.models import MLP, Conv4
 from tests.learners import assert_close, first_task, is_head, quadratics, sines
+from tests.tiers import each
 
 KEY = jax.random.key(3)
 SGD = optax.sgd(0.1)
@@ -143,7 +144,7 @@ def test_layers_of_a_context():
     assert_close(joined[:, :5], inputs[:, 0, 0])
 
 
-@pytest.mark.parametrize("use_scale", [False, True])
+@pytest.mark.parametrize("use_scale", each([False, True], [True]))
 def test_a_network_for_images_reads_its_context_in_the_third_block_alone(use_scale):
     images = jnp.asarray(np.random.default_rng(0).normal(size=(3, 16, 16, 1)))
     model, plain = (Conv4(2, 4, use_scale=use_scale, context=size) for size in (6, 0))

@@ -44,11 +44,11 @@ def fail(*arguments, **options):
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (lock.os, "ftruncate"),
+        pytest.param(lock.os, "ftruncate", marks=pytest.mark.slow),
         (folder, "write_whole"),
-        (records, "write_whole"),
+        pytest.param(records, "write_whole", marks=pytest.mark.slow),
         (records, "line"),
-        (records.os, "fsync"),
+        pytest.param(records.os, "fsync", marks=pytest.mark.slow),
     ],
     ids=["lock", "run.json", "records cut back", "record", "records synced"],
 )
@@ -62,6 +62,7 @@ def test_wherever_it_is_met_it_is_told_so(tmp_path, monkeypatch, module, name):
     assert train(tmp_path, num_meta_steps=4)[0].step == 4
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_fails_in_the_background_is_told_by_the_next(tmp_path, monkeypatch):
     train(tmp_path, num_meta_steps=2)
     with monkeypatch.context() as patched:

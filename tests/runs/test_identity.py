@@ -219,6 +219,7 @@ def by_squares(power, params):
     return {"loss": sum(jnp.sum(leaf**power) for leaf in jax.tree.leaves(params))}
 
 
+@pytest.mark.slow
 def test_another_validation_is_told_and_does_not_stop_a_run(tmp_path, capsys):
     for power, steps in ((2, 2), (2, 4), (4, 6), (4, 8)):
         train(tmp_path, num_meta_steps=steps, validate=partial(by_squares, power))

@@ -69,6 +69,7 @@ def test_a_mesh_holds_them_too(states):
         np.testing.assert_allclose(left, right, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_seed_that_fails_is_named_by_what_draws_its_tasks_again(states, tmp_path):
     bad_key = jax.random.key_data(jax.random.split(jax.random.fold_in(states.key[BAD], 2))[0])
 
