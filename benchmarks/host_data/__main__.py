@@ -1,6 +1,6 @@
 """What does a meta-step cost when its tasks are made on the host, and not on the device? Sines, and Conv4 on images.
 
-    python -m benchmarks.host_data                 about four minutes on two CPU cores
+    python -m benchmarks.host_data                 a minute and a half on two CPU cores
 
 The samplers take turns, in `jax_meta.fit`; compile time is apart. Run it with nothing else running. It writes
 results.json and table.md.

@@ -14,4 +14,4 @@ COLUMNS = {
 def row(told: dict) -> Row:
     others = (row for row in told["rows"] if row["tasks_from"] != "device")
     answer = ", ".join(f"{row['network']} from a {row['tasks_from']} {row['ratio']:.2f}" for row in others)
-    return 4, f"of the time with tasks drawn on the device: {answer}"
+    return 1.5, f"of the time with tasks drawn on the device: {answer}"
