@@ -1,6 +1,6 @@
 """Accuracy against images, steps and rate, for every start; and the difference in question against the budget."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -34,22 +34,27 @@ def all_steps(told: dict) -> list[str]:
 
 def draw_shots(told: dict) -> Figure | None:
     """One panel for each number of steps; None with a single number of images."""
-    across = all_shots(told)
-    figure, axes = panels(all_steps(told), title="{} steps")
-    for steps, panel in axes.items():
-        lines(told, panel, {shots: (shots, steps) for shots in across})
-        panel.set(xlabel="images of a class", ylabel="accuracy on test classes, %")
-    return with_legend(figure, axes) if len(across) > 1 else None
+    across = all_shots(told), "images of a class"
+    return draw_accuracy(told, *across, all_steps(told), "{} steps", lambda shots, steps: (shots, steps))
 
 
 def draw_steps(told: dict) -> Figure | None:
     """One panel for each number of images; None with a single number of steps."""
-    across = all_steps(told)
-    figure, axes = panels(all_shots(told), title="{} images of a class")
-    for shots, panel in axes.items():
-        lines(told, panel, {steps: (shots, steps) for steps in across})
-        panel.set(xlabel="steps of fine-tuning", ylabel="accuracy on test classes, %")
-    return with_legend(figure, axes) if len(across) > 1 else None
+    across = all_steps(told), "steps of fine-tuning"
+    return draw_accuracy(told, *across, all_shots(told), "{} images of a class", lambda steps, shots: (shots, steps))
+
+
+def draw_accuracy(
+    told: dict, across: list[str], name: str, keys: list[str], title: str, cell: Callable[[str, str], tuple[str, str]]
+) -> Figure | None:
+    """A panel for each key; `cell(one of across, key)` is a number of images and one of steps."""
+    if len(across) < 2:
+        return None
+    figure, axes = panels(keys, title=title)
+    for key, panel in axes.items():
+        lines(told, panel, {one: cell(one, key) for one in across})
+        panel.set(xlabel=name, ylabel="accuracy on test classes, %")
+    return with_legend(figure, axes)
 
 
 def lines(told: dict, panel: Axes, cells: dict[str, tuple[str, str]]) -> None:
@@ -84,19 +89,21 @@ def draw_rates(told: dict) -> Figure:
     return with_legend(figure, axes)
 
 
-def draw_budgets(budgets: dict[str, dict], start: str, steps: int) -> Figure | None:
-    """A start less pre-training against the budget of both, a line for each number of images; None with one budget."""
-    figure, axes = panels([start], title="Reptile less pre-training, after " + f"{steps} steps")
-    panel, across = axes[start], ordered(budgets)
-    for shots in ordered(shots for told in budgets.values() for shots in told["differences"].get(start, {})):
-        gaps = {key: budgets[key]["differences"].get(start, {}).get(shots, {}).get(str(steps)) for key in across}
-        found = {int(key): gap for key, gap in gaps.items() if gap}
-        means, widths = ([100 * gap[name] for gap in found.values()] for name in ("mean", "half_width"))
-        panel.errorbar(list(found), means, widths, fmt="o-", capsize=4, label=f"{shots} images of a class")
+def draw_budgets(gaps: dict[str, dict[str, dict]], *, title: str) -> Figure | None:
+    """A difference against the budget, a line for each number of images, `gaps[shots][budget]`; None with one."""
+    across = ordered(budget for found in gaps.values() for budget in found)
+    if len(across) < 2:
+        return None
+    figure, axes = panels([title], title="{}")
+    panel = axes[title]
+    for shots in ordered(gaps):
+        means, widths = ([100 * gap[name] for gap in gaps[shots].values()] for name in ("mean", "half_width"))
+        places = [int(budget) for budget in gaps[shots]]
+        panel.errorbar(places, means, widths, fmt="o-", capsize=4, label=f"{shots} images of a class")
     panel.axhline(0, color="black", linewidth=0.8)
     panel.set(xlabel="image gradients of each start", ylabel="points of accuracy on test classes")
     numbered(panel, across)
-    return with_legend(figure, axes) if len(across) > 1 else None
+    return with_legend(figure, axes)
 
 
 def with_legend(figure: Figure, axes: dict[str, Axes]) -> Figure:

@@ -31,11 +31,10 @@ class Work(NamedTuple):
 def start_of(work: Work, name: str, budget: int, seed: int) -> tuple[Any, list[dict]]:
     """The start, and what its methods were; the random one is where all others begin."""
     body, spent = random_start(seed), []
-    for place, (method, _) in enumerate(STARTS[name].methods):
+    for place, (method, part) in enumerate(STARTS[name].methods):
         done = "-".join(f"{other}{share:g}" for other, share in STARTS[name].methods[: place + 1])
         path = work.options.output / "starts" / str(budget) / f"{done}-{seed}.npz"
         if not path.with_suffix(".json").exists():
-            part = STARTS[name].methods[place][1]
             train(work, path, method, body, part * budget, budget, seed)
         body = read(path, body, averaged=STARTS[name].averaged)
         spent.append(read_json(path.with_suffix(".json")))

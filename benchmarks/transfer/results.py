@@ -34,7 +34,9 @@ def write(options: argparse.Namespace) -> None:
         "shots": draw_shots(largest),
         "steps": draw_steps(largest),
         "rates": draw_rates(largest),
-        "budgets": draw_budgets(content["budgets"], QUESTION, ENDPOINT_STEPS),
+        "budgets": draw_budgets(
+            gaps_by_budget(content["budgets"]), title=f"Reptile less pre-training, after {ENDPOINT_STEPS} steps"
+        ),
     }
     write_results(options, content, table(content), **{name: figure for name, figure in figures.items() if figure})
 
@@ -133,14 +135,25 @@ def verdict(difference: dict) -> str:
     return "the two cannot be told apart"
 
 
+def gap(told: dict, start: str, shots: str, steps: str) -> dict | None:
+    """Of a budget, a start's difference from pre-training; None where it is not measured."""
+    return told["differences"].get(start, {}).get(shots, {}).get(steps)
+
+
 def endpoint(told: dict) -> dict[int, dict]:
     """Of a budget, the differences that the question is about, by images of a class; only those that are measured."""
-    found = told["differences"].get(QUESTION, {})
-    return {
-        shots: found[str(shots)][str(ENDPOINT_STEPS)]
-        for shots in ENDPOINT_SHOTS
-        if str(ENDPOINT_STEPS) in found.get(str(shots), {})
-    }
+    found = {shots: gap(told, QUESTION, str(shots), str(ENDPOINT_STEPS)) for shots in ENDPOINT_SHOTS}
+    return {shots: one for shots, one in found.items() if one}
+
+
+def gaps_by_budget(budgets: dict[str, dict]) -> dict[str, dict[str, dict]]:
+    """The question's difference after the endpoint's steps, by images of a class and by budget, the smallest first."""
+    told: dict[str, dict[str, dict]] = {}
+    for budget in sorted(budgets, key=int):
+        for shots in budgets[budget]["differences"].get(QUESTION, {}):
+            if one := gap(budgets[budget], QUESTION, shots, str(ENDPOINT_STEPS)):
+                told.setdefault(shots, {})[budget] = one
+    return told
 
 
 def table(told: dict) -> str:
@@ -193,7 +206,7 @@ def shots_part(told: dict, shots: str) -> str:
 
 def start_row(told: dict, name: str, shots: str, steps: list[str]) -> list[str]:
     start, found = told["starts"][name], told["starts"][name][shots]
-    difference = told["differences"].get(name, {}).get(shots, {}).get(steps[-1])
+    difference = gap(told, name, shots, steps[-1])
     cells = [percent(found[one]) if one in found else "" for one in steps]
     rates = ", ".join("/".join(f"{rate:g}" for rate in found[one]["rate"]) for one in steps if one in found)
     last = f"{100 * found[steps[-1]]['superclasses']:.1f}" if steps[-1] in found else ""

@@ -64,19 +64,18 @@ def reference(workload):
     return three_losses("jax_meta", workload)
 
 
-def by_speed(*values):
-    """Parameters of a test, of which those with images are slow, since they compile long."""
+def by_speed(*values, slow=False):
+    """Parameters of a test, of which those with images are slow anyway, since they compile long."""
     images = any(getattr(value, "model", "") == "conv4" for value in values)
     name = "-".join(getattr(value, "name", str(value)) for value in values)
-    return pytest.param(*values, id=name, marks=[pytest.mark.slow] if images else [])
+    return pytest.param(*values, id=name, marks=[pytest.mark.slow] if slow or images else [])
 
 
 @pytest.mark.parametrize(
     ("name", "workload"),
-    [by_speed(name, workload) for name in ("jax-loop", "torch") for workload in SMALL]
-    + [
-        pytest.param(name, workload, marks=pytest.mark.slow)
-        for name in ("torch-func", "jax-scan")
+    [
+        by_speed(name, workload, slow=name in ("torch-func", "jax-scan"))
+        for name in ("jax-loop", "torch", "torch-func", "jax-scan")
         for workload in SMALL
     ],
 )

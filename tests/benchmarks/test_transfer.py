@@ -256,7 +256,7 @@ def test_a_figure_is_drawn_where_there_is_more_than_one_number_to_draw_it_agains
     for figure, across in ((figures.draw_shots(largest), [5, 100]), (figures.draw_steps(largest), [10, 200])):
         for panel in figure.axes:
             assert [list(line.get_xdata()) for line in panel.lines] == [across, across]
-    drawn = figures.draw_budgets(content["budgets"], "reptile", 200).axes[0]
+    drawn = figures.draw_budgets(results.gaps_by_budget(content["budgets"]), title="the gap").axes[0]
     assert [list(line.lines[0].get_xdata()) for line in drawn.containers] == [[50, 1_000]] * 2
 
 
