@@ -62,8 +62,8 @@ from jax_meta.meta_step import init, meta_gradient, next_tasks, train_step
 from jax_meta.networks import layers, models
 from jax_meta.networks.convolution import convolution
 from jax_meta.outer import fit, fit_tasks
-from jax_meta.runs.checkpoints import load_state
 from jax_meta.runs.compilation import cache_compilation
+from jax_meta.runs.loading import load_state
 from jax_meta.runs.loop import train
 from jax_meta.runs.records import read_records
 from jax_meta.saved.files import LoadedModel, load_model, save_model

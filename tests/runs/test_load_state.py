@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import jax_meta
-from jax_meta.runs import checkpoints
+from jax_meta.runs import loading
 from tests.learners import sines
 from tests.runs.training import LEARNER, OUTER, bits, first_state, train
 
@@ -48,7 +48,7 @@ def test_a_checkpoint_that_a_run_deletes_meanwhile_gives_way_to_the_newer_one(wh
     """As a run does that keeps one: the newer is put in its place, and then the older is deleted, file by file."""
     folder = shutil.copytree(whole[0], tmp_path / "run")
     newer = (folder / "checkpoints" / "12").rename(tmp_path / "12")
-    read = checkpoints.read
+    read = loading.read
 
     def meanwhile(manager, step):
         if newer.exists():
@@ -57,19 +57,19 @@ def test_a_checkpoint_that_a_run_deletes_meanwhile_gives_way_to_the_newer_one(wh
                 path.unlink()
         return read(manager, step)
 
-    monkeypatch.setattr(checkpoints, "read", meanwhile)
+    monkeypatch.setattr(loading, "read", meanwhile)
     assert bits(jax_meta.load_state(folder, first_state())) == bits(whole[1])
 
 
 def test_a_checkpoint_asked_for_that_a_run_deletes_meanwhile_is_no_longer_there(whole, tmp_path, monkeypatch):
     folder = shutil.copytree(whole[0], tmp_path / "run")
-    read = checkpoints.read
+    read = loading.read
 
     def meanwhile(manager, step):
         shutil.rmtree(folder / "checkpoints" / "6", ignore_errors=True)
         return read(manager, step)
 
-    monkeypatch.setattr(checkpoints, "read", meanwhile)
+    monkeypatch.setattr(loading, "read", meanwhile)
     with pytest.raises(FileNotFoundError, match=r"no checkpoint of meta-step 6, but of \[12\]"):
         jax_meta.load_state(folder, first_state(), step=6)
 
@@ -77,7 +77,7 @@ def test_a_checkpoint_asked_for_that_a_run_deletes_meanwhile_is_no_longer_there(
 def test_a_checkpoint_that_goes_while_the_folder_is_opened_is_no_hindrance(whole, tmp_path, monkeypatch):
     folder = shutil.copytree(whole[0], tmp_path / "run")
     gone = folder / "checkpoints" / "6"
-    opened = checkpoints.described_checkpoints
+    opened = loading.described_checkpoints
 
     def meanwhile(*arguments):
         if gone.exists():
@@ -85,7 +85,7 @@ def test_a_checkpoint_that_goes_while_the_folder_is_opened_is_no_hindrance(whole
             raise NotADirectoryError(f"Path is not a directory: {gone}")
         return opened(*arguments)
 
-    monkeypatch.setattr(checkpoints, "described_checkpoints", meanwhile)
+    monkeypatch.setattr(loading, "described_checkpoints", meanwhile)
     assert bits(jax_meta.load_state(folder, first_state())) == bits(whole[1])
 
 
