@@ -2,6 +2,7 @@
 
 import functools
 import site
+import sys
 import sysconfig
 import types
 from pathlib import Path
@@ -22,6 +23,7 @@ def is_library(code: types.CodeType) -> bool:
     return code.co_filename.startswith(FOLDERS)
 
 
-def is_library_file(file: str | None) -> bool:
-    """Whether a module of this file is a library's; one that is built in has none."""
-    return file is None or file.startswith(FOLDERS)
+def is_library_module(module: types.ModuleType | None) -> bool:
+    """Whether a module is a library's. A notebook has no file, as what is built in has none."""
+    file = getattr(module, "__file__", None)
+    return file.startswith(FOLDERS) if file else module is not None and module.__name__ in sys.builtin_module_names

@@ -20,7 +20,7 @@ import numpy as np
 import optax
 
 from jax_meta.programs.known import Known, Make, MayChange, Parts
-from jax_meta.programs.libraries import is_library, is_library_file
+from jax_meta.programs.libraries import is_library, is_library_module
 from jax_meta.programs.multipliers import with_multipliers
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), np.dtype, np.generic, range, slice)
@@ -28,6 +28,19 @@ PURE = ("jax", "jaxlib", "numpy", "optax")
 """The callables of these do not change."""
 MOST_BYTES = 2**16
 """NumPy arrays of no more are known by what is in them."""
+MADE = (
+    "__init__",
+    "__repr__",
+    "__eq__",
+    "__hash__",
+    "__lt__",
+    "__le__",
+    "__gt__",
+    "__ge__",
+    "__setattr__",
+    "__delattr__",
+)
+"""The methods that dataclasses make."""
 
 
 def take_apart(thing: Any, within: tuple[int, ...] = (), *, numbers: bool = False) -> Parts:
@@ -55,8 +68,9 @@ def take_apart(thing: Any, within: tuple[int, ...] = (), *, numbers: bool = Fals
     if isinstance(thing, np.ndarray):
         return numpy_array(thing)
     if isinstance(thing, set | frozenset):
-        key = type(thing), frozenset(take_apart(item, within).key for item in thing)
-        return Parts(key, (), lambda values: thing, isinstance(thing, frozenset))
+        items = [take_apart(item, within) for item in thing]
+        settled = isinstance(thing, frozenset) and all(item.settled for item in items)
+        return Parts((type(thing), frozenset(item.key for item in items)), (), lambda values: thing, settled)
     if id(thing) in within:
         return Parts(("recursion", within.index(id(thing))), (), lambda values: thing, False)
     if isinstance(thing, jax.tree_util.Partial):
@@ -74,7 +88,8 @@ def take_apart(thing: Any, within: tuple[int, ...] = (), *, numbers: bool = Fals
     if isinstance(thing, types.BuiltinFunctionType) or (callable(thing) and module_of(type(thing)) in PURE):
         return by_identity(thing)
     if says_what_it_equals(thing):
-        return Parts((constant(thing), class_key(type(thing), within)), (), lambda values: thing)
+        of_class = class_key(type(thing), within)
+        return Parts((constant(thing), of_class), (), lambda values: thing, not of_class)
     raise MayChange(thing)
 
 
@@ -172,7 +187,7 @@ def key_of_global(value: Any, names: tuple[str, ...], within: tuple[int, ...]) -
     if not isinstance(value, types.ModuleType):
         parts = take_apart(value, within)
         return parts.key, tuple(Known(id(argument), argument) for argument in parts.arguments)
-    if is_library_file(getattr(value, "__file__", None)) or id(value) in within:
+    if is_library_module(value) or id(value) in within:
         return Known(id(value), value)
     attributes = {name: vars(value)[name] for name in names if name in vars(value)}
     within = (*within, id(value))
@@ -188,8 +203,7 @@ def names_in(code: types.CodeType) -> tuple[str, ...]:
 
 def class_key(kind: type, within: tuple[int, ...]) -> Hashable:
     """The key of what a class of the user defines: its methods, and its plain constants; of a library's, none."""
-    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    if id(kind) in within or kind.__module__ == "builtins" or is_library_file(file):
+    if id(kind) in within or is_library_module(sys.modules.get(kind.__module__)):
         return ()
     within = (*within, id(kind))
     members = ((name, written(thing)) for name, thing in vars(kind).items())
@@ -208,7 +222,8 @@ def written(member: Any) -> Any:
 def is_own(name: str, member: Any) -> bool:
     """Whether a member is a method of the user's, and none that dataclasses or Flax made; or a plain constant."""
     if isinstance(member, types.FunctionType):
-        return not (member.__code__.co_filename.startswith("<string") or is_library(member.__code__))
+        made = name in MADE and member.__code__.co_filename.startswith("<string")
+        return not (made or is_library(member.__code__))
     return isinstance(member, PLAIN) and not name.startswith("__")
 
 
@@ -272,4 +287,5 @@ def record(thing: Any, within: tuple[int, ...], numbers: bool) -> Parts:
             object.__setattr__(made, name, value)
         return made
 
-    return parts._replace(key=(kind, class_key(kind, within), parts.key), make=make)
+    of_class = class_key(kind, within)
+    return Parts((kind, of_class, parts.key), parts.arguments, make, parts.settled and not of_class)

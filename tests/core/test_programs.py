@@ -5,7 +5,7 @@ import sys
 import weakref
 from dataclasses import dataclass
 from functools import partial
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -24,6 +24,15 @@ SCALE = 2.0
 SIGN = 1.0
 SETTINGS: dict[str, float] = {}
 this_module = sys.modules[__name__]
+NOTEBOOK = """
+import flax.linen as nn
+
+SCALE = 1.0
+
+class Net(nn.Module):
+    def __call__(self, inputs):
+        return SCALE * inputs
+"""
 
 
 class Record(NamedTuple):
@@ -62,6 +71,14 @@ def loss_fn(params, batch, key):
 
 def apply_to(function, x):
     return function(x)
+
+
+def squared_error(loss_fn, x):
+    return loss_fn({}, (x, jnp.zeros_like(x)), jax.random.key(0))[0]
+
+
+def error_of(loss_fn):
+    return float(call(squared_error, (loss_fn,), (jnp.ones((1, 1)),)))
 
 
 def run(function, x=1.0):
@@ -191,6 +208,26 @@ def test_a_method_or_a_constant_of_a_class_that_changes_is_seen(monkeypatch):
     assert run(partial(apply, {})) == 3.0
     monkeypatch.setitem(globals(), "SIGN", -1.0)
     assert run(partial(apply, {})) == -1.0
+
+
+def test_so_it_is_of_a_module_that_only_a_function_of_the_library_holds(monkeypatch):
+    """`jax_meta.regression(module.apply)` cannot change; the class of the module can."""
+    loss_fn = jax_meta.regression(Doubled(1.0).apply)
+    assert error_of(loss_fn) == 1.0
+    monkeypatch.setattr(Doubled, "offset", 2.0)
+    assert error_of(loss_fn) == 9.0
+    monkeypatch.setitem(globals(), "SIGN", -1.0)
+    assert error_of(loss_fn) == 1.0
+
+
+def test_so_it_is_in_a_notebook_whose_module_has_no_file(monkeypatch):
+    notebook = ModuleType("notebook")
+    monkeypatch.setitem(sys.modules, "notebook", notebook)
+    exec(NOTEBOOK, vars(notebook))
+    loss_fn = jax_meta.regression(notebook.Net().apply)
+    assert error_of(loss_fn) == 1.0
+    notebook.SCALE = 3.0
+    assert error_of(loss_fn) == 9.0
 
 
 def test_a_function_that_looks_at_an_array_it_holds_is_called_as_it_is():
