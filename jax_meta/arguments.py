@@ -1,5 +1,6 @@
 """Arguments of another kind fail at once, with the remedy: a number for an optimizer, a state for parameters."""
 
+import functools
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -90,14 +91,21 @@ def check_params(params: Any) -> None:
             "alone, and let the loss's apply add the rest."
         )
     check_variables(params)
-    for path, leaf in jax.tree.leaves_with_path(params):
-        check_parameter(path, leaf)
+    if not all(is_real(getattr(leaf, "dtype", None)) for leaf in jax.tree.leaves(params)):
+        for path, leaf in jax.tree.leaves_with_path(params):
+            check_parameter(path, leaf)
+
+
+@functools.lru_cache(maxsize=64)
+def is_real(dtype: Any) -> bool:
+    """Whether a dtype is of real floats; None is not."""
+    return dtype is not None and jnp.issubdtype(dtype, jnp.floating)
 
 
 def check_parameter(path: Any, leaf: Any) -> None:
     """Raises TypeError unless a leaf is an array of real numbers."""
     dtype = getattr(leaf, "dtype", None)
-    if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
+    if is_real(dtype):
         return
     place = jax.tree_util.keystr(path) or "the root"
     if dtype is not None and jnp.issubdtype(dtype, jnp.complexfloating):

@@ -67,12 +67,28 @@ def call(
     return (otherwise or function)(*behaviour, *data, **options)
 
 
+class Unsettled(Exception):  # noqa: N818 - not an error: what it tells is not to be kept
+    """Parts that another look may find changed."""
+
+
 def parts_of(behaviour: tuple) -> Parts | None:
-    """The parts of behaviour; None if it may change unseen."""
+    """The parts of behaviour, their key hashed; None if it may change unseen."""
     try:
-        return take_apart(behaviour)
+        return settled_parts(Known(tuple(map(id, behaviour)), behaviour))
+    except Unsettled as found:
+        return found.args[0]
     except (MayChange, RecursionError):  # such as a list that holds itself
         return None
+
+
+@functools.lru_cache(maxsize=MOST_PROGRAMS)
+def settled_parts(behaviour: Known) -> Parts:
+    """The parts of behaviour that is the same as long as it lives: it is taken apart once."""
+    parts = take_apart(behaviour.thing)
+    parts = parts._replace(key=Known(parts.key, None))
+    if not parts.settled:
+        raise Unsettled(parts)
+    return parts
 
 
 @functools.lru_cache(maxsize=MOST_PROGRAMS)

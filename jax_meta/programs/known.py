@@ -33,19 +33,19 @@ class Parts(NamedTuple):
 class Known:
     """Something that is known by a key, beside the thing that has it."""
 
-    __slots__ = ("key", "thing")
+    __slots__ = ("hashed", "key", "thing")
 
     def __init__(self, key: Hashable, thing: Any):
         """Both of them."""
-        self.key, self.thing = key, thing
+        self.key, self.thing, self.hashed = key, thing, hash(key)
 
     def __eq__(self, other: object) -> bool:
         """Whether the keys are equal."""
-        return isinstance(other, Known) and self.key == other.key
+        return self is other or (isinstance(other, Known) and self.key == other.key)
 
     def __hash__(self) -> int:
-        """Of the key."""
-        return hash(self.key)
+        """Of the key, which is hashed once."""
+        return self.hashed
 
 
 def is_traced(value: Any) -> bool:

@@ -16,7 +16,7 @@ import optax
 import pytest
 
 import jax_meta
-from jax_meta.programs.compiled import MOST_PROGRAMS, call, program
+from jax_meta.programs.compiled import MOST_PROGRAMS, call, program, settled_parts
 from jax_meta.programs.known import Known
 from jax_meta.programs.parts import take_apart
 
@@ -73,8 +73,16 @@ def apply_to(function, x):
     return function(x)
 
 
+def loss_of(loss_fn, params, x):
+    return loss_fn(params, (x, x), jax.random.key(0))[0]
+
+
 def squared_error(loss_fn, x):
     return loss_fn({}, (x, jnp.zeros_like(x)), jax.random.key(0))[0]
+
+
+def update(optimizer, gradient):
+    return optimizer.update(gradient, optimizer.init(gradient))[0]
 
 
 def error_of(loss_fn):
@@ -230,6 +238,18 @@ def test_so_it_is_in_a_notebook_whose_module_has_no_file(monkeypatch):
     assert error_of(loss_fn) == 9.0
 
 
+def test_an_array_of_numpy_that_changes_is_seen_within_a_function_of_a_library():
+    factor = np.full(1, 2.0)
+    optimizer = optax.scale(factor)
+
+    def scaled():
+        return call(update, (optimizer,), (jnp.ones(1),)).item()
+
+    assert scaled() == 2.0
+    factor[0] = 3.0
+    assert scaled() == 3.0
+
+
 def test_a_function_that_looks_at_an_array_it_holds_is_called_as_it_is():
     count = jnp.asarray(3)
     assert run(lambda x: x * len(range(int(count)))) == 3.0
@@ -242,6 +262,18 @@ def test_equal_parts_are_compiled_once_and_other_ones_again():
     for factor in (2.5, 2.5, 3.5):
         assert run(partial(Doubled(factor).apply, {})) == factor
     assert program.cache_info().misses == before + 2
+
+
+def test_what_cannot_change_is_taken_apart_once_and_what_can_each_time():
+    """A loss of the library's network is the same as long as it lives; that of a module of this file is looked at."""
+    x = (jnp.ones((1, 1)),)
+    for network, looks in ((jax_meta.models.MLP((3,)), 1), (Doubled(), 3)):
+        loss_fn = jax_meta.regression(network.apply)
+        params = network.init(jax.random.key(0), *x)
+        settled_parts.cache_clear()
+        for _ in range(3):
+            call(loss_of, (loss_fn,), (params, *x))
+        assert settled_parts.cache_info().misses == looks
 
 
 def test_inside_a_transformation_the_function_is_called_as_it_is():
