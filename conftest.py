@@ -18,13 +18,13 @@ TESTS = Path(__file__).parent / "tests"
 ROOM = 1_050 * 2**20
 FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '').removeprefix(FLAGS)}"  # before JAX looks at it
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # and before the processes under test do
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_disable_most_optimizations", True)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

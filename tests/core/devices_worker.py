@@ -10,7 +10,6 @@ import jax
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_disable_most_optimizations", True)
 
 import numpy as np  # noqa: E402
 import optax  # noqa: E402

@@ -10,7 +10,6 @@ import sys
 import jax
 
 jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_disable_most_optimizations", True)
 PORT, PROCESSES, PROCESS = map(int, sys.argv[1:])
 if PROCESSES > 1:
     jax.distributed.initialize(

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:the inner optimizer's update has
 KEY = jax.random.key(0)
 QUIET = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck), "database": None}
 SOME = settings(max_examples=3, **QUIET)  # type: ignore[arg-type]
-MANY = settings(max_examples=150, **QUIET)  # type: ignore[arg-type]
+MANY = settings(max_examples=60, **QUIET)  # type: ignore[arg-type]
 STRENGTH, STEP_SIZE = 3.0, 0.1
 
 INNER = {
