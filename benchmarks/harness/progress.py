@@ -1,6 +1,7 @@
 """What a benchmark shows while it works: bars on a terminal, elsewhere lines; and the lines in a log file in any case.
 
-A line is written when a part is finished, and about every half minute, however long a part is.
+A line is written as soon as something is done, when a part is finished, and about every half minute, however long a
+part is.
 """
 
 import sys
@@ -46,7 +47,7 @@ def progress(log: Path, command: str, *, every: float = QUIET_SECONDS) -> Iterat
 
     The log begins with the command, and has the time since the start before each line; `every` is in seconds.
     """
-    start, parts, lock, ended = time.monotonic(), list[Part](), Lock(), Event()
+    start, parts, lock, ended, moves = time.monotonic(), list[Part](), Lock(), Event(), Event()
     display, terminal, write = bars(), sys.stdout.isatty(), into(log)
 
     def note(line: str) -> None:
@@ -78,6 +79,9 @@ def progress(log: Path, command: str, *, every: float = QUIET_SECONDS) -> Iterat
             if part.completed < 0:
                 part.first = completed or 0
             show(doing, part.completed + 1 if completed is None else completed)
+            if part.completed > part.first and not moves.is_set():
+                moves.set()
+                say(part.describe())
 
         parts.append(part)
         try:

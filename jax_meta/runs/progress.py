@@ -97,7 +97,7 @@ def bars() -> progress.Progress:
 
 @contextmanager
 def lines(name: str, told: Say) -> Iterator[Report]:
-    """Yields what tells a line of each validation and of the end; meanwhile one comes each `QUIET_SECONDS`.
+    """Yields what tells a line of the first part, each validation and the end; else one comes each `QUIET_SECONDS`.
 
     That is the newest record, and while there is none, as in a long compilation, what is being waited for.
     """
@@ -113,10 +113,10 @@ def lines(name: str, told: Say) -> Iterator[Report]:
     def report(newest: Progress) -> None:
         nonlocal now, since
         with lock:
-            now, since = newest, time.monotonic()
+            is_first, now, since = not now.steps_per_second, newest, time.monotonic()
             finished = now.step == now.num_meta_steps
             validated = any(metric.startswith("val_") for metric in now.record)
-            if now.steps_per_second and (validated or finished or since - last >= QUIET_SECONDS):
+            if now.steps_per_second and (is_first or validated or finished or since - last >= QUIET_SECONDS):
                 tell(f"finished in {duration(since - start)}" if finished else left(now))
 
     def watch() -> None:

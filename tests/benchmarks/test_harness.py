@@ -76,6 +76,16 @@ def test_a_line_is_written_when_a_part_is_finished_and_while_it_is_long(tmp_path
     assert log == [f"0:00:00 {line}" for line in ["command", *told]]
 
 
+def test_a_line_is_written_as_soon_as_the_first_piece_is_done(tmp_path, capsys):
+    """Of a command, not of each of its parts: it tells that the work moves, and how long it will take."""
+    with progress(tmp_path / "log", "command") as begin, begin("slow", 60_000) as tell:
+        tell("compiles", 30)
+        tell("3/s", 80)
+        assert capsys.readouterr().out.startswith("slow: 80 of 60,000, 3/s, about ")
+        tell("3/s", 130)
+    assert capsys.readouterr().out.splitlines() == ["slow: finished, 60,000 in 1 s"]
+
+
 def test_pieces_are_counted_when_the_next_begins(tmp_path, capsys):
     with progress(tmp_path / "log", "command") as begin:
         with suppress(ZeroDivisionError), begin("pieces", 3) as tell:
@@ -85,8 +95,9 @@ def test_pieces_are_counted_when_the_next_begins(tmp_path, capsys):
         with begin("nothing to count", 0):
             pass
     told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith("pieces: 1 of 3, second, about 1 s left: stopped")
-    assert told[1] == "nothing to count: finished, 1 in 1 s"
+    assert told[0] == "pieces: 1 of 3, second, about 1 s left"
+    assert told[1] == "pieces: 1 of 3, second, about 1 s left: stopped"
+    assert told[2] == "nothing to count: finished, 1 in 1 s"
 
 
 def test_it_says_that_it_works_while_no_part_is_begun(tmp_path, capsys):

@@ -16,14 +16,16 @@ def at(step, speed=0.0, total=60_000, **record):
     return Progress(step, total, speed, record)
 
 
-def test_lines_tell_of_validations_and_of_the_end():
+def test_lines_tell_of_the_first_part_and_of_validations_and_of_the_end():
     told = []
     with lines("sines", told.append) as report:
         report(at(0))
         report(at(1_000, 12.3, loss=0.5))
+        report(at(1_500, 12.3, loss=0.3))
         report(at(2_000, 12.3, loss=0.25, val_loss=1.5))
         report(at(60_000, 1_234.5, loss=0.125))
     assert told == [
+        "sines: 1,000 of 60,000, 12.3/s, loss 0.5, 1.3 h left",
         "sines: 2,000 of 60,000, 12.3/s, loss 0.25, val loss 1.5, 1.3 h left",
         "sines: 60,000 of 60,000, 1,234/s, loss 0.125, finished in 1 s",
     ]
@@ -85,6 +87,7 @@ def test_the_lines_stay_in_the_folder(tmp_path, capsys):
     told = capsys.readouterr().out
     assert told == (tmp_path / "progress.log").read_text()
     assert [line.partition(" of ")[0] for line in told.splitlines()] == [
+        "sines: 2",
         "sines: 4",
         f"{tmp_path} was finished before, at meta-step 4: no step is taken",
     ]
