@@ -28,7 +28,6 @@ import jax
 import jax_meta
 from benchmarks.few_shot.experiment import ALGORITHMS, Experiment, load, make_experiment, test, train
 from benchmarks.few_shot.protocol import Protocol, make_protocol
-from benchmarks.few_shot.results import describe, draw, table
 from benchmarks.harness.command import COUNT, Begin, add_data, make_parser, parse, running
 from benchmarks.harness.results import in_words, rounded, write_results
 
@@ -97,6 +96,8 @@ def choose_protocol(options: argparse.Namespace) -> Protocol:
 def run(experiment: Experiment, state: jax_meta.TrainState, options: argparse.Namespace, begin: Begin) -> None:
     """Trains, tests and writes; the training goes on from the folder's newest checkpoint if there is one."""
     state, records = train(experiment, state, options.output, run_settings(options, experiment.protocol), begin)
+    from benchmarks.few_shot.results import describe, draw, table  # with matplotlib: a third of a second
+
     start = time.perf_counter()
     accuracies = test(experiment, state.params, begin)
     training = jax_meta.read_records(options.output / "times.jsonl")[-1]["seconds"]

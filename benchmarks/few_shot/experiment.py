@@ -40,7 +40,8 @@ class Experiment(NamedTuple):
 def make_experiment(protocol: Protocol, algorithm: str, splits: Splits, key: jax.Array) -> Experiment:
     model = make_model(protocol)
     loss_fn, measure = jax_meta.classification(model.apply), jax_meta.transduction(model.apply)
-    params = jax.jit(model.init)(key, jnp.zeros((1, *splits.train.images.shape[2:]), jnp.float32))
+    once = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 1})  # in half a second less
+    params = once(key, jnp.zeros((1, *splits.train.images.shape[2:]), jnp.float32))
     learners, outer = make_learners(protocol, algorithm, loss_fn), make_outer(protocol, algorithm)
     samplers = make_samplers(protocol, algorithm, splits)
     at_once = 1 if jax.default_backend() == "cpu" and protocol.model != "dense" else None
@@ -144,18 +145,17 @@ def train(
 
 
 def make_validation(experiment: Experiment) -> Callable[[Any], dict[str, jax.Array]]:
-    """Compiles the transductive accuracy on validation tasks, the same each time and for every seed."""
-    tasks = experiment.samplers["val"](jax.random.key(1), VALIDATION_TASKS)
+    """The transductive accuracy on validation tasks, the same each time and for every seed: all of it one program."""
     steps = min(VALIDATION_STEPS, experiment.protocol.test_steps)
     options = {"num_steps": steps, "task_batch_size": experiment.task_batch_size}
 
     @jax.jit
-    def validate(params, tasks):
-        key = jax.random.key(2)
+    def validate(params, sampler, task_key, key):
+        tasks = sampler(task_key, VALIDATION_TASKS)
         metrics = jax_meta.evaluate(experiment.tester, experiment.loss_fn, params, tasks, key, **options)
         return {"accuracy": metrics["accuracy"][:, -1].mean()}
 
-    return lambda params: validate(params, tasks)
+    return lambda params: validate(params, experiment.samplers["val"], jax.random.key(1), jax.random.key(2))
 
 
 def test(experiment: Experiment, params: Any, begin: Begin) -> dict[str, np.ndarray]:

@@ -8,14 +8,16 @@ import re
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-from matplotlib.figure import Figure
 
 from jax_meta import estimate
 from jax_meta.runs.processor import processor
 from jax_meta.whole_files import whole_file, write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PACKAGES = ("jax-metalearn", "jax", "jaxlib", "optax", "flax", "numpy")
 Column = str | Callable[[Any], str]
@@ -24,7 +26,7 @@ Row = tuple[float, str]
 """What a benchmark says of a results.json: the minutes on two CPU cores, and the answer in one line."""
 
 
-def write_results(options: Namespace, content: dict, tables: str, **figures: Figure) -> None:
+def write_results(options: Namespace, content: dict, tables: str, **figures: "Figure") -> None:
     """Writes results.json, with the environment first, table.md and the figures to the folder that the options name."""
     write_json(options.output / "results.json", {**environment(options.command), **content})
     write_text(options.output / "table.md", tables)
@@ -32,7 +34,7 @@ def write_results(options: Namespace, content: dict, tables: str, **figures: Fig
         save_figure(options.output / f"{name}.png", figure)
 
 
-def save_figure(path: Path, figure: Figure) -> None:
+def save_figure(path: Path, figure: "Figure") -> None:
     with whole_file(path) as file:
         figure.savefig(file, format=path.suffix[1:])
 
