@@ -12,6 +12,7 @@ import optax
 
 import jax_meta
 from benchmarks.few_shot.protocol import Protocol
+from benchmarks.harness.jax_networks import compiled_soon
 from benchmarks.harness.progress import Begin
 from jax_meta import LossFn, MetaLearner, Sampler, TrainState
 from jax_meta.datasets import ClassImages, Splits
@@ -40,8 +41,7 @@ class Experiment(NamedTuple):
 def make_experiment(protocol: Protocol, algorithm: str, splits: Splits, key: jax.Array) -> Experiment:
     model = make_model(protocol)
     loss_fn, measure = jax_meta.classification(model.apply), jax_meta.transduction(model.apply)
-    once = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 1})  # in half a second less
-    params = once(key, jnp.zeros((1, *splits.train.images.shape[2:]), jnp.float32))
+    params = compiled_soon(model.init)(key, jnp.zeros((1, *splits.train.images.shape[2:]), jnp.float32))
     learners, outer = make_learners(protocol, algorithm, loss_fn), make_outer(protocol, algorithm)
     samplers = make_samplers(protocol, algorithm, splits)
     at_once = 1 if jax.default_backend() == "cpu" and protocol.model != "dense" else None

@@ -10,6 +10,7 @@ import optax
 from matplotlib.figure import Figure
 
 import jax_meta
+from benchmarks.harness.jax_networks import compiled_soon
 from benchmarks.harness.results import counted
 from benchmarks.sinusoid import geometry
 from benchmarks.sinusoid.methods import LOSS_FN, MODEL, TABLE_STEPS, Outcome, methods
@@ -63,7 +64,7 @@ def draw_average(scene: Scene) -> Figure:
     return figure
 
 
-@jax.jit
+@compiled_soon
 def fits(params: Any, task: Task, learning_rate: jax.Array | float) -> jax.Array:
     """Predictions `[steps + 1, examples, 1]` at the query inputs, after each step of SGD on the support points."""
 

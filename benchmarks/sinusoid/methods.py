@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 import jax_meta
-from benchmarks.harness.jax_networks import compile_ahead
+from benchmarks.harness.jax_networks import compile_ahead, compiled_soon
 from benchmarks.harness.progress import Begin, Tell
 from benchmarks.sinusoid.protocol import Protocol, TrainingSet, make_test_tasks, make_training_set, task_stream
 from jax_meta import LossFn, MetaLearner, Task, TrainState
@@ -89,7 +89,7 @@ class Outcome(NamedTuple):
     seconds: dict[str, float]  # of compile, train and evaluate
 
 
-@partial(jax.jit, static_argnums=1)
+@partial(compiled_soon, static_argnums=1)
 def initial_networks(key: jax.Array, seeds: int) -> tuple[Any, jax.Array]:
     """Parameters and run keys, one for each seed: all methods start from the same networks and meet the same tasks."""
 
@@ -106,7 +106,9 @@ def initial_states(method: Method, key: jax.Array, seeds: int) -> TrainState:
 
 def compile_training(method: Method, tasks: Task, states: TrainState) -> tuple[Any, float]:
     """Compiles `(tasks, states) -> (states, history)` for all seeds at once; and the seconds that it took."""
-    return compile_ahead(jax.vmap(partial(jax_meta.fit_tasks, method.learner, method.optimizer)), tasks, states)
+    return compile_ahead(
+        jax.vmap(partial(jax_meta.fit_tasks, method.learner, method.optimizer)), tasks, states, soon=True
+    )
 
 
 def train(
@@ -138,7 +140,7 @@ def compile_evaluation(protocol: Protocol, params: Any, tasks: Task, fit_steps: 
         curves = jax_meta.evaluate(learner, LOSS_FN, params, tasks, key, num_steps=fit_steps, task_batch_size=in_cache)
         return curves["loss"]
 
-    return compile_ahead(jax.vmap(errors, in_axes=(0, None)), params, tasks)[0]
+    return compile_ahead(jax.vmap(errors, in_axes=(0, None)), params, tasks, soon=True)[0]
 
 
 def run_methods(experiment: Experiment, jobs: int, begin: Begin) -> Iterator[tuple[str, Outcome]]:

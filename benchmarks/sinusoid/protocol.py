@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.harness.jax_networks import compiled_soon
 from jax_meta import Task
 from jax_meta.tasks import sinusoid
 from jax_meta.tasks.sinusoid import Sinusoid
@@ -49,7 +50,7 @@ class TrainingSet(NamedTuple):
     support_inputs: jax.Array
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiled_soon, static_argnums=0)
 def make_training_set(protocol: Protocol, key: jax.Array) -> TrainingSet:
     """Draws the sines of the protocol; one, which is not used, where each visit brings new ones."""
     sine_key, input_key = jax.random.split(key)
@@ -58,7 +59,7 @@ def make_training_set(protocol: Protocol, key: jax.Array) -> TrainingSet:
     return TrainingSet(sinusoids, sinusoid.sample_inputs(input_key, count, protocol.shots))
 
 
-@partial(jax.jit, static_argnums=(0, 2))
+@partial(compiled_soon, static_argnums=(0, 2))
 def make_test_tasks(protocol: Protocol, key: jax.Array, shots: int) -> Task:
     """Draws the test tasks: random support points, and query points evenly over [-5, 5]."""
     sine_key, input_key = jax.random.split(key)
@@ -68,14 +69,14 @@ def make_test_tasks(protocol: Protocol, key: jax.Array, shots: int) -> Task:
     return Task(jax.vmap(sinusoid.at)(sinusoids, inputs), jax.vmap(sinusoid.at, (0, None))(sinusoids, evenly))
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiled_soon, static_argnums=0)
 def visiting_order(protocol: Protocol, key: jax.Array) -> jax.Array:
     """Which training task each meta-step of one run visits, int32 `[epochs * train_tasks]`: each once an epoch."""
     epoch_keys = jax.random.split(jax.random.fold_in(key, 0), -(-protocol.steps // protocol.train_tasks))
     return jax.vmap(lambda key: jax.random.permutation(key, protocol.train_tasks))(epoch_keys).reshape(-1)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiled_soon, static_argnums=0)
 def fixed_tasks(
     protocol: Protocol, training_set: TrainingSet, key: jax.Array, indices: jax.Array, steps: jax.Array
 ) -> Task:
@@ -90,7 +91,7 @@ def fixed_tasks(
     return jax.tree.map(lambda leaf: leaf[:, None], jax.vmap(visit)(indices, steps))
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(compiled_soon, static_argnums=0)
 def fresh_tasks(protocol: Protocol, key: jax.Array, steps: jax.Array) -> Task:
     """New sines for every meta-step: leaves `[num_steps, num_tasks, ...]`."""
     sample = partial(sinusoid.sample_tasks, shots=protocol.shots, queries=protocol.queries, phases=protocol.phases)
