@@ -16,6 +16,7 @@ up to 0.8, of first-order MAML by up to 1.2. How long a meta-step takes is measu
 import argparse
 import os
 import time
+from functools import cache, partial
 
 import jax
 
@@ -65,14 +66,13 @@ def make_experiment(options: argparse.Namespace) -> Experiment:
 def run(experiment: Experiment, options: argparse.Namespace, outcomes: dict[str, Outcome], begin: Begin) -> list[str]:
     """Fills `outcomes`, writes each result and draws each figure as soon as it can be; returns those that cannot."""
     start = time.perf_counter()
-    scene, pending = make_scene(experiment.protocol, options.seed, outcomes), dict(FIGURES)
+    pending = dict(FIGURES)
+    scene = cache(partial(make_scene, experiment.protocol, options.seed, outcomes))  # while the methods are at work
 
     def draw_ready() -> None:
         for name in [name for name, (shown, _) in pending.items() if outcomes.keys() >= set(shown)]:
-            save_figure(options.output / f"{name}.{options.format}", pending.pop(name)[1](scene))
+            save_figure(options.output / f"{name}.{options.format}", pending.pop(name)[1](scene()))
 
-    with begin("figures of the tasks", 1):
-        draw_ready()
     settings = {name: getattr(options, name) for name in ("seeds", "seed", "quick", "jobs")}
     for name, outcome in run_methods(experiment, options.jobs, begin):
         outcomes[name] = outcome
