@@ -9,7 +9,7 @@ CPU cores it takes half a minute, with fifty seeds two minutes, on the MAML pape
     python -m benchmarks.sinusoid --quick              seconds, for a first look
 
 It writes results.json, table.md and the figures. Expected errors after 1 / 32 steps on the post's protocol, the means
-of 50 seeds: MAML 1.5 / 0.65, first-order MAML 2.4 / 1.2, Reptile 1.9 / 0.6. Single seeds of MAML differ from these by
+of 50 seeds: MAML 1.5 / 0.66, first-order MAML 2.4 / 1.2, Reptile 1.9 / 0.6. Single seeds of MAML differ from these by
 up to 0.8, of first-order MAML by up to 1.2. How long a meta-step takes is measured by `benchmarks.sinusoid.speed`.
 """
 
