@@ -114,7 +114,9 @@ def differences(records: list[dict]) -> dict[str, Any]:
             for steps in pairs[0][0]["test"]:
                 gaps = [paired(*pair, steps) for pair in pairs if steps in pair[1]["test"]]
                 if gaps:
-                    told.setdefault(name, {}).setdefault(str(shots), {})[steps] = described(np.mean(gaps, axis=0))
+                    of_seeds = [rounded(float(gap.mean()), 4) for gap in gaps]
+                    found = {**described(np.mean(gaps, axis=0)), "of_seeds": of_seeds}
+                    told.setdefault(name, {}).setdefault(str(shots), {})[steps] = found
     return told
 
 
@@ -168,7 +170,7 @@ def table(told: dict) -> str:
 def endpoint_part(budgets: dict[str, dict]) -> str:
     lines = [
         f"- {int(budget):,} image gradients, {shots} images a class: {percent(gap, '+')} points, "
-        f"{counted(gap['tasks'], 'task')}: {verdict(gap)}.\n"
+        f"{counted(gap['tasks'], 'task')}, {by_network(gap)}: {verdict(gap)}.\n"
         for budget, told in budgets.items()
         for shots, gap in endpoint(told).items()
     ]
@@ -176,6 +178,12 @@ def endpoint_part(budgets: dict[str, dict]) -> str:
         f"## The endpoint\n\nAccuracy from Reptile less that from pre-training, after {ENDPOINT_STEPS} steps, on the "
         "same tasks, with its 95% interval over tasks.\n\n" + ("".join(lines) or "Not measured.\n")
     )
+
+
+def by_network(gap: dict) -> str:
+    """The difference of each pair of networks."""
+    pairs = "one pair of networks" if len(gap["of_seeds"]) == 1 else "pairs of networks"
+    return f"{pairs} {', '.join(f'{100 * one:+.1f}' for one in gap['of_seeds'])}"
 
 
 def training_part(told: dict) -> str:
@@ -194,13 +202,18 @@ def shots_part(told: dict, shots: str) -> str:
     found = {name: start[shots] for name, start in told["starts"].items() if shots in start}
     steps = sorted({number for start in found.values() for number in start}, key=int)
     number = next(iter(next(iter(found.values())).values()))
-    header = ["start", *(counted(int(one), "step") for one in steps), f"less pre-training, {steps[-1]} steps"]
+    header = [
+        "start",
+        "networks",
+        *(counted(int(one), "step") for one in steps),
+        f"less pre-training, {steps[-1]} steps",
+    ]
     header += [f"superclasses, {steps[-1]} steps", "rates"]
     rows = [start_row(told, name, shots, steps) for name in found]
-    measured = f"{counted(number['tasks'], 'test task')}, {counted(number['seeds'], 'network')} of each start"
     return (
-        f"### {counted(int(shots), 'image')} a class\n\nAccuracy in %, {measured}, mean ± 95% interval over tasks. The "
-        "rates are those chosen on validation tasks.\n\n" + markdown_table(header, rows)
+        f"### {counted(int(shots), 'image')} a class\n\nAccuracy in %, {counted(number['tasks'], 'test task')}, mean ± "
+        "95% interval over tasks; differences by the networks that both have. The rates are those chosen on validation "
+        "tasks, of each network.\n\n" + markdown_table(header, rows)
     )
 
 
@@ -210,7 +223,8 @@ def start_row(told: dict, name: str, shots: str, steps: list[str]) -> list[str]:
     cells = [percent(found[one]) if one in found else "" for one in steps]
     rates = ", ".join("/".join(f"{rate:g}" for rate in found[one]["rate"]) for one in steps if one in found)
     last = f"{100 * found[steps[-1]]['superclasses']:.1f}" if steps[-1] in found else ""
-    return [start["label"], *cells, percent(difference, "+") if difference else "", last, rates]
+    networks = str(found[steps[-1]]["seeds"]) if steps[-1] in found else ""
+    return [start["label"], networks, *cells, percent(difference, "+") if difference else "", last, rates]
 
 
 def row(told: dict) -> Row:

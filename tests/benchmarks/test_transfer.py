@@ -189,8 +189,11 @@ def test_differences_are_between_the_same_tasks_and_seeds():
         record("pretrain", [0.1, 0.1, 0.1], shots=5),
     ]
     found = results.differences(records)
-    assert set(found) == {"reptile"}
-    assert found["reptile"] == {"100": {"200": {"mean": 0.1, "half_width": pytest.approx(0, abs=1e-6), "tasks": 3}}}
+    expected = {"mean": 0.1, "half_width": pytest.approx(0, abs=1e-6), "tasks": 3, "of_seeds": [0.1]}
+    assert found == {"reptile": {"100": {"200": expected}}}
+    found = results.differences([*records, record("pretrain", [0.1, 0.1, 0.1], seed=1)])
+    assert found["reptile"]["100"]["200"]["of_seeds"] == [0.1, -0.1]
+    assert found["reptile"]["100"]["200"]["mean"] == 0.0
 
 
 def test_a_difference_between_other_tasks_is_refused():
@@ -225,11 +228,11 @@ def test_the_table_has_the_endpoint_first_and_what_is_done(tmp_path):
     results.write(options_of(tmp_path))
     table = (tmp_path / "table.md").read_text()
     assert (
-        "- 1,000 image gradients, 100 images a class: +10.0 ± 2.5 points, 3 tasks: Reptile is the better start.\n"
-        in table
+        "- 1,000 image gradients, 100 images a class: +10.0 ± 2.5 points, 3 tasks, one pair of networks +10.0: "
+        "Reptile is the better start.\n" in table
     )
     assert "500 images" not in table
-    assert "| Reptile | 70.0 ± 22.4 | +10.0 ± 2.5 | 65.5 | 0.03 |" in table
+    assert "| Reptile | 1 | 70.0 ± 22.4 | +10.0 ± 2.5 | 65.5 | 0.03 |" in table
     assert "| 60-way pre-training | 1,280 | 10 | 30 | 0.1 | 0.1: 50.0 |" in table
     told = json.loads((tmp_path / "results.json").read_text())
     minutes, answer = results.row(told)
