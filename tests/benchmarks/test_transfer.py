@@ -193,7 +193,7 @@ def test_differences_are_between_the_same_tasks_and_seeds():
     assert found == {"reptile": {"100": {"200": expected}}}
     found = results.differences([*records, record("pretrain", [0.1, 0.1, 0.1], seed=1)])
     assert found["reptile"]["100"]["200"]["of_seeds"] == [0.1, -0.1]
-    assert found["reptile"]["100"]["200"]["mean"] == 0.0
+    assert found["reptile"]["100"]["200"]["mean"] == pytest.approx(0, abs=1e-6)
 
 
 def test_a_difference_between_other_tasks_is_refused():
