@@ -149,12 +149,14 @@ def peaks(result: dict[str, Any]) -> dict[str, dict[int, str]]:
 
 
 def starts(result: dict[str, Any]) -> dict[str, dict[Any, Any]]:
-    """By start, with underscores: percent with its interval, by images of a class and by steps; less pre-training's."""
+    """By start, with underscores: percent with its interval, by images of a class and by steps; less pre-training's,
+    also by pairs of networks."""
     told: dict[str, dict[Any, Any]] = {}
     for name, start in result["starts"].items():
         measured = {int(shots): found for shots, found in start.items() if shots.isdigit()}
         less = result["differences"].get(name, {})
         row: dict[Any, Any] = {"less": {int(shots): points_less(found) for shots, found in less.items()}}
+        row["pairs"] = {int(shots): points_of_pairs(found) for shots, found in less.items()}
         for shots, found in measured.items():
             row[shots] = {
                 int(step): plus_minus(100 * one["mean"], 100 * one["half_width"], 1) for step, one in found.items()
@@ -166,6 +168,13 @@ def starts(result: dict[str, Any]) -> dict[str, dict[Any, Any]]:
 def points_less(by_steps: dict[str, Any]) -> dict[int, str]:
     """By steps: so many points more, with the interval."""
     return {int(step): f"{100 * one['mean']:+.1f} ± {100 * one['half_width']:.1f}" for step, one in by_steps.items()}
+
+
+def points_of_pairs(by_steps: dict[str, Any]) -> dict[int, str]:
+    """By steps: so many points more, of each pair of networks."""
+    return {
+        int(step): " and ".join(f"{100 * one:+.1f}" for one in found["of_seeds"]) for step, found in by_steps.items()
+    }
 
 
 def alphabets(result: dict[str, Any]) -> dict[str, dict[str, dict[str, dict[int, str]]]]:
