@@ -189,8 +189,13 @@ def test_it_works_beside_the_main_thread():
 def test_lines_tell_of_the_first_part_and_of_validations_where_there_is_no_terminal(capsys):
     train(None, report=None, name="sines")
     told = capsys.readouterr().out.splitlines()
-    assert [line.split(",")[0] for line in told] == ["sines: 2 of 12", "sines: 4 of 12", "sines: 8 of 12", "sines: 12 of 12"]
-    assert "val loss" in told[0]
+    assert [line.split(",")[0] for line in told] == [
+        "sines: 2 of 12",
+        "sines: 4 of 12",
+        "sines: 8 of 12",
+        "sines: 12 of 12",
+    ]
+    assert "val loss" in told[1]
     assert told[0].endswith(" s left")  # and never 0.0 min
     assert "left" not in told[-1]
 
