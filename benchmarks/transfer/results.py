@@ -181,9 +181,10 @@ def endpoint_part(budgets: dict[str, dict]) -> str:
 
 
 def by_network(gap: dict) -> str:
-    """The difference of each pair of networks."""
-    pairs = "one pair of networks" if len(gap["of_seeds"]) == 1 else "pairs of networks"
-    return f"{pairs} {', '.join(f'{100 * one:+.1f}' for one in gap['of_seeds'])}"
+    """The difference of each pair of networks, where there are several."""
+    if len(gap["of_seeds"]) == 1:
+        return "one pair of networks"
+    return f"pairs of networks {', '.join(f'{100 * one:+.1f}' for one in gap['of_seeds'])}"
 
 
 def training_part(told: dict) -> str:

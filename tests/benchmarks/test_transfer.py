@@ -193,6 +193,7 @@ def test_differences_are_between_the_same_tasks_and_seeds():
     assert found == {"reptile": {"100": {"200": expected}}}
     found = results.differences([*records, record("pretrain", [0.1, 0.1, 0.1], seed=1)])
     assert found["reptile"]["100"]["200"]["of_seeds"] == [0.1, -0.1]
+    assert results.by_network(found["reptile"]["100"]["200"]) == "pairs of networks +10.0, -10.0"
     assert found["reptile"]["100"]["200"]["mean"] == pytest.approx(0, abs=1e-6)
 
 
@@ -228,7 +229,7 @@ def test_the_table_has_the_endpoint_first_and_what_is_done(tmp_path):
     results.write(options_of(tmp_path))
     table = (tmp_path / "table.md").read_text()
     assert (
-        "- 1,000 image gradients, 100 images a class: +10.0 ± 2.5 points, 3 tasks, one pair of networks +10.0: "
+        "- 1,000 image gradients, 100 images a class: +10.0 ± 2.5 points, 3 tasks, one pair of networks: "
         "Reptile is the better start.\n" in table
     )
     assert "500 images" not in table
