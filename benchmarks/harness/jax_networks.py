@@ -167,10 +167,12 @@ compiled_soon = partial(jax.jit, compiler_options={"xla_backend_optimization_lev
 """`jax.jit` in a quarter to a half less time: what is drawn at random, and the small products of sines, run as fast."""
 
 
-def compile_ahead(function: Callable[..., Any], *arguments: Any, soon: bool = False) -> tuple[Any, float]:
-    """The function compiled for arguments like these, as `compiled_soon` or for speed, and the seconds that it took."""
+def compile_ahead(
+    function: Callable[..., Any], *arguments: Any, jit: Callable[..., Any] = jax.jit
+) -> tuple[Any, float]:
+    """The function compiled for arguments like these, by `jax.jit` or `compiled_soon`, and the seconds that it took."""
     start = time.perf_counter()
-    compiled = (compiled_soon if soon else jax.jit)(function).lower(*arguments).compile()
+    compiled = jit(function).lower(*arguments).compile()
     return compiled, time.perf_counter() - start
 
 

@@ -107,7 +107,7 @@ def initial_states(method: Method, key: jax.Array, seeds: int) -> TrainState:
 def compile_training(method: Method, tasks: Task, states: TrainState) -> tuple[Any, float]:
     """Compiles `(tasks, states) -> (states, history)` for all seeds at once; and the seconds that it took."""
     return compile_ahead(
-        jax.vmap(partial(jax_meta.fit_tasks, method.learner, method.optimizer)), tasks, states, soon=True
+        jax.vmap(partial(jax_meta.fit_tasks, method.learner, method.optimizer)), tasks, states, jit=compiled_soon
     )
 
 
@@ -140,7 +140,7 @@ def compile_evaluation(protocol: Protocol, params: Any, tasks: Task, fit_steps: 
         curves = jax_meta.evaluate(learner, LOSS_FN, params, tasks, key, num_steps=fit_steps, task_batch_size=in_cache)
         return curves["loss"]
 
-    return compile_ahead(jax.vmap(errors, in_axes=(0, None)), params, tasks, soon=True)[0]
+    return compile_ahead(jax.vmap(errors, in_axes=(0, None)), params, tasks, jit=compiled_soon)[0]
 
 
 def run_methods(experiment: Experiment, jobs: int, begin: Begin) -> Iterator[tuple[str, Outcome]]:
