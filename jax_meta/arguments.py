@@ -91,9 +91,8 @@ def check_params(params: Any) -> None:
             "alone, and let the loss's apply add the rest."
         )
     check_variables(params)
-    if not all(is_real(getattr(leaf, "dtype", None)) for leaf in jax.tree.leaves(params)):
-        for path, leaf in jax.tree.leaves_with_path(params):
-            check_parameter(path, leaf)
+    for path, leaf in jax.tree.leaves_with_path(params):
+        check_parameter(path, leaf)
 
 
 @functools.lru_cache(maxsize=64)
