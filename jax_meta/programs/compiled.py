@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from jax_meta.label_checks import Before, noting_outputs
-from jax_meta.programs.known import Known, MayChange, Parts, is_traced
+from jax_meta.programs.known import Known, MayChange, Parts, Unsettled, is_traced, settled
 from jax_meta.programs.parts import take_apart
 
 MOST_PROGRAMS = 64
@@ -67,14 +67,10 @@ def call(
     return (otherwise or function)(*behaviour, *data, **options)
 
 
-class Unsettled(Exception):  # noqa: N818 - not an error: what it tells is not to be kept
-    """Parts that another look may find changed."""
-
-
 def parts_of(behaviour: tuple) -> Parts | None:
     """The parts of behaviour, their key hashed; None if it may change unseen."""
     try:
-        return settled_parts(Known(tuple(map(id, behaviour)), behaviour))
+        return settled_behaviour(Known(tuple(map(id, behaviour)), behaviour))
     except Unsettled as found:
         return found.args[0]
     except (MayChange, RecursionError):  # such as a list that holds itself
@@ -82,13 +78,10 @@ def parts_of(behaviour: tuple) -> Parts | None:
 
 
 @functools.lru_cache(maxsize=MOST_PROGRAMS)
-def settled_parts(behaviour: Known) -> Parts:
-    """The parts of behaviour that is the same as long as it lives: it is taken apart once."""
+def settled_behaviour(behaviour: Known) -> Parts:
+    """The parts of behaviour that cannot change, taken apart once; raises Unsettled with those of another."""
     parts = take_apart(behaviour.thing)
-    parts = parts._replace(key=Known(parts.key, None))
-    if not parts.settled:
-        raise Unsettled(parts)
-    return parts
+    return settled(parts._replace(key=Known(parts.key, None)))
 
 
 @functools.lru_cache(maxsize=MOST_PROGRAMS)

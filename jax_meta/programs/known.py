@@ -13,6 +13,10 @@ class MayChange(Exception):  # noqa: N818 - not an error: it ends an attempt
     """A value that may change while its identity does not."""
 
 
+class Unsettled(Exception):  # noqa: N818 - not an error: what it tells is not to be kept
+    """Parts that another look may find changed, or that hold an array: the argument."""
+
+
 class Parts(NamedTuple):
     """A thing taken apart.
 
@@ -28,6 +32,13 @@ class Parts(NamedTuple):
     arguments: tuple[Any, ...]
     make: Make
     settled: bool = True
+
+
+def settled(parts: Parts) -> Parts:
+    """The parts, to be kept; raises Unsettled with them if they may not be."""
+    if not parts.settled:
+        raise Unsettled(parts)
+    return parts
 
 
 class Known:

@@ -23,10 +23,11 @@ def with_multipliers(parts: Parts) -> Parts:
         place: value for place, value in enumerate(parts.arguments) if isinstance(value, float) and place not in free
     }
     rest = [place for place in range(len(parts.arguments)) if place not in fixed]
+    make_optimizer = parts.make  # and not the arrays
 
     def make(values: Sequence[Any]) -> Any:
         own = fixed | dict(zip(rest, values, strict=True))
-        return parts.make([own[place] for place in range(len(own))])
+        return make_optimizer([own[place] for place in range(len(own))])
 
     key = parts.key, tuple((place, value.hex()) for place, value in fixed.items())
     return Parts(key, tuple(parts.arguments[place] for place in rest), make, parts.settled)

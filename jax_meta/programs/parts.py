@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import optax
 
-from jax_meta.programs.known import Known, Make, MayChange, Parts
+from jax_meta.programs.known import Known, Make, MayChange, Parts, Unsettled, settled
 from jax_meta.programs.libraries import is_library, is_library_module
 from jax_meta.programs.multipliers import with_multipliers
 
@@ -69,16 +69,14 @@ def take_apart(thing: Any, within: tuple[int, ...] = (), *, numbers: bool = Fals
         return numpy_array(thing)
     if isinstance(thing, set | frozenset):
         items = [take_apart(item, within) for item in thing]
-        settled = isinstance(thing, frozenset) and all(item.settled for item in items)
-        return Parts((type(thing), frozenset(item.key for item in items)), (), lambda values: thing, settled)
+        fixed = isinstance(thing, frozenset) and all(item.settled for item in items)
+        return Parts((type(thing), frozenset(item.key for item in items)), (), lambda values: thing, fixed)
     if id(thing) in within:
         return Parts(("recursion", within.index(id(thing))), (), lambda values: thing, False)
     if isinstance(thing, jax.tree_util.Partial):
         return data_function(thing, within)
     if isinstance(thing, types.FunctionType):
-        return (is_library(thing.__code__) and settled_parts(Known(id(thing), thing), numbers)) or function(
-            thing, within, numbers
-        )
+        return library_function(thing, numbers) if is_library(thing.__code__) else function(thing, within, numbers)
     if isinstance(thing, types.MethodType | functools.partial):
         return applied(thing, within, numbers)
     if isinstance(thing, type):
@@ -133,14 +131,18 @@ def numpy_array(array: np.ndarray) -> Parts:
     return Parts((np.ndarray, array.dtype, array.shape, array.tobytes()), (), lambda values: array, False)
 
 
-@functools.lru_cache(maxsize=1024)
-def settled_parts(known: Known, numbers: bool) -> Parts | None:
-    """The parts of a library's function, kept if they cannot change; None otherwise."""
+def library_function(thing: types.FunctionType, numbers: bool) -> Parts:
+    """The parts of a library's function, found again if they cannot change."""
     try:
-        parts = function(known.thing, (), numbers)
-    except MayChange:
-        return None
-    return parts if parts.settled else None
+        return settled_function(Known(id(thing), thing), numbers)
+    except Unsettled as found:
+        return found.args[0]
+
+
+@functools.lru_cache(maxsize=1024)
+def settled_function(known: Known, numbers: bool) -> Parts:
+    """The parts of a library's function that cannot change; raises Unsettled with those of another."""
+    return settled(function(known.thing, (), numbers))
 
 
 def function(thing: types.FunctionType, within: tuple[int, ...], numbers: bool) -> Parts:
@@ -233,9 +235,10 @@ def applied(thing: Any, within: tuple[int, ...], numbers: bool) -> Parts:
     method = isinstance(thing, types.MethodType)
     held = (thing.__func__, thing.__self__) if method else (thing.func, thing.args, tuple(thing.keywords.items()))
     parts = container(held, within, numbers)
+    make_held = parts.make  # and not the arrays
 
     def make(values: Sequence[Any]) -> Any:
-        first, second, *keywords = parts.make(values)
+        first, second, *keywords = make_held(values)
         return kind(first, second) if method else kind(first, *second, **dict(keywords[0]))
 
     return parts._replace(key=(kind, parts.key), make=make)
@@ -246,7 +249,8 @@ def container(thing: Any, within: tuple[int, ...], numbers: bool) -> Parts:
     kind = type(thing)
     if kind is dict:
         parts = container(tuple(thing.items()), within, numbers)
-        return Parts((dict, parts.key), parts.arguments, lambda values: dict(parts.make(values)), False)
+        make_items = parts.make
+        return Parts((dict, parts.key), parts.arguments, lambda values: dict(make_items(values)), False)
     if kind not in (tuple, list) and not hasattr(kind, "_fields"):
         raise MayChange(thing)
     items = [take_apart(item, within, numbers=numbers) for item in thing]
@@ -258,19 +262,19 @@ def container(thing: Any, within: tuple[int, ...], numbers: bool) -> Parts:
         made = [make(values[end - count : end]) for (make, count), end in zip(makes, ends, strict=True)]
         return kind._make(made) if hasattr(kind, "_fields") else kind(made)
 
-    settled = kind is not list and all(item.settled for item in items)
-    return Parts((kind, *(item.key for item in items)), arguments, make, settled)
+    fixed = kind is not list and all(item.settled for item in items)
+    return Parts((kind, *(item.key for item in items)), arguments, make, fixed)
 
 
 def data_function(thing: jax.tree_util.Partial, within: tuple[int, ...]) -> Parts:
     """A function of data, such as a sampler: all its arrays are arguments, NumPy's too."""
     parts = take_apart(thing.func, within)
     leaves, structure = jax.tree.flatten((thing.args, thing.keywords))
-    count = len(leaves)
+    count, make_function = len(leaves), parts.make
 
     def make(values: Sequence[Any]) -> jax.tree_util.Partial:
         args, keywords = jax.tree.unflatten(structure, values[:count])
-        return jax.tree_util.Partial(parts.make(values[count:]), *args, **keywords)
+        return jax.tree_util.Partial(make_function(values[count:]), *args, **keywords)
 
     return Parts((type(thing), structure, parts.key), (*leaves, *parts.arguments), make, False)
 
@@ -280,10 +284,11 @@ def record(thing: Any, within: tuple[int, ...], numbers: bool) -> Parts:
     kind = type(thing)
     names = [name for name in vars(thing) if not isinstance(getattr(kind, name, None), functools.cached_property)]
     parts = container(tuple((name, getattr(thing, name)) for name in names), within, numbers)
+    make_fields = parts.make
 
     def make(values: Sequence[Any]) -> Any:
         made = object.__new__(kind)
-        for name, value in parts.make(values):
+        for name, value in make_fields(values):
             object.__setattr__(made, name, value)
         return made
 

@@ -16,7 +16,7 @@ import optax
 import pytest
 
 import jax_meta
-from jax_meta.programs.compiled import MOST_PROGRAMS, call, program, settled_parts
+from jax_meta.programs.compiled import MOST_PROGRAMS, call, program, settled_behaviour
 from jax_meta.programs.known import Known
 from jax_meta.programs.parts import take_apart
 
@@ -87,6 +87,10 @@ def update(optimizer, gradient):
 
 def error_of(loss_fn):
     return float(call(squared_error, (loss_fn,), (jnp.ones((1, 1)),)))
+
+
+def scaled_by(array, params, x):
+    return array.sum() * x
 
 
 def run(function, x=1.0):
@@ -270,10 +274,10 @@ def test_what_cannot_change_is_taken_apart_once_and_what_can_each_time():
     for network, looks in ((jax_meta.models.MLP((3,)), 1), (Doubled(), 3)):
         loss_fn = jax_meta.regression(network.apply)
         params = network.init(jax.random.key(0), *x)
-        settled_parts.cache_clear()
+        settled_behaviour.cache_clear()
         for _ in range(3):
             call(loss_of, (loss_fn,), (params, *x))
-        assert settled_parts.cache_info().misses == looks
+        assert settled_behaviour.cache_info().misses == looks
 
 
 def test_inside_a_transformation_the_function_is_called_as_it_is():
@@ -304,6 +308,12 @@ def test_what_was_forgotten_is_freed_and_no_array_is_kept():
     array = jnp.arange(5.0)
     kept = weakref.ref(array)
     call(apply_to, (lambda x, array=array: x + array.sum(),), (jnp.ones(()),))
+    del array
+    gc.collect()
+    assert kept() is None
+    array = jnp.arange(5.0)
+    kept = weakref.ref(array)
+    assert error_of(jax_meta.regression(partial(scaled_by, array))) == 100.0  # which a function of the library holds
     del array
     gc.collect()
     assert kept() is None
