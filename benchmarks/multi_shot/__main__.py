@@ -1,26 +1,29 @@
 """Which start learns whole alphabets best, 20 characters from 15 drawings each?
 
-    python -m benchmarks.multi_shot              no pre-training, in four readings: twenty minutes of a core
-    python -m benchmarks.multi_shot --starts reptile --readings batch-20 --share 0.2            another start
+    python -m benchmarks.multi_shot              no pre-training, in five readings: half an hour of a core
+    python -m benchmarks.multi_shot --starts fine-tuning reptile leap fomaml --readings batch-20 tuned --seeds 1
+                                                                                 others: an hour of a core each
 
 The multi-shot tasks of Omniglot, Flennerhag et al., arXiv:1812.01054 (Leap) and arXiv:1909.00025 (WarpGrad): an
 alphabet is a task, 300 drawings are fitted in 100 steps of SGD, each under a new random rotation, shift and scale, and
 100 held-out ones are classified by the running averages of the normalisation. A seed shuffles the alphabets, 25 to
-train on and 10 to test on. A start that is trained takes `--share` of the published budget of 1,000 meta-steps of 20
-tasks.
+train on, 11 to validate on and 10 to test on. A start that is trained takes `--share` of the published 40,000,000
+gradients of single images, and is tested after 10, 25, 50 and 100% of them, at the papers' rate or, in the reading
+"tuned", at the best on the validation alphabets.
 
 --data is a folder with images_background.zip and images_evaluation.zip of Omniglot, or with a folder omniglot. It
-writes a file a cell to cells/, and from all that are there results.json and table.md. Cells that are there are not done
-again.
+writes a file a cell to cells/, the training to starts/, and from all cells of the share results.json, table.md and a
+figure. Cells that are there are not done again, a training that was stopped goes on, and so does one of a smaller
+share.
 """
 
 import argparse
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 
 from benchmarks.harness.command import COUNT, add_data, make_parser, parse, positive_number, running
 from benchmarks.harness.results import write_json
-from benchmarks.multi_shot.measure import READINGS, measure
+from benchmarks.multi_shot.measure import Cell, measure
+from benchmarks.multi_shot.protocol import READINGS
 from benchmarks.multi_shot.results import write
 from benchmarks.multi_shot.starts import STARTS
 
@@ -29,20 +32,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_arguments(arguments)
     finished: list[str] = []
     with running(options, finished) as begin:
-        for start, reading, seed in (
-            (start, reading, seed)
-            for seed in range(options.seeds)
-            for start in options.starts
-            for reading in options.readings
-        ):
-            path = options.output / "cells" / f"{start}-{reading}-{seed}.json"
+        for cell in cells(options):
+            path = cell.path(options.output)
             if not path.exists():
-                with begin(f"{start}, {reading}, seed {seed}", 1):
-                    train = partial(STARTS[start].train, share=options.share)
-                    record = measure(options.data, train, READINGS[reading], seed)
-                write_json(path, {"start": start, **record})
-                finished.append(path.stem)
+                write_json(path, measure(options, cell, begin))
+                finished.append(cell.name)
             write(options)
+
+
+def cells(options: argparse.Namespace) -> Iterator[Cell]:
+    """All of one seed before the next."""
+    for seed in range(options.seeds):
+        for start in options.starts:
+            for reading in options.readings:
+                yield Cell(start, reading, seed, options.share if STARTS[start].way else 0.0)
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -58,7 +61,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help=f"of {', '.join(READINGS)}",
     )
     add("--seeds", default=3, help="shuffles of the alphabets, and networks", **COUNT)
-    add("--share", type=positive_number, default=0.2, metavar="X", help="of the published budget, to train a start")
+    add("--share", type=positive_number, default=0.2, metavar="X", help="of the published budget, for each start")
     add_data(parser)
     return parse(parser, arguments)
 

@@ -94,7 +94,7 @@ def loss_of(outputs: int, heads: int = 1) -> jax_meta.LossFn:
     return loss_fn
 
 
-def optimizer_of(rate: float, averaging: Any = None) -> optax.GradientTransformation:
+def optimizer_of(rate: float | jax.Array, averaging: Any = None) -> optax.GradientTransformation:
     """SGD for what is learned, and for the running averages what makes them such, or what is given."""
     averaging = optax.sgd(AVERAGING) if averaging is None else averaging
     return optax.partition({"learned": optax.sgd(rate), "averages": averaging}, kinds)

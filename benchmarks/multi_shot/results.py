@@ -1,9 +1,11 @@
-"""What is written: results.json, of all cells that are there, and table.md, made from it."""
+"""What is written: results.json, of all cells of a share that are there; table.md and the figure, made from it."""
 
 import argparse
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from benchmarks.harness.results import (
     Row,
@@ -15,80 +17,147 @@ from benchmarks.harness.results import (
     rounded,
     write_results,
 )
-from benchmarks.multi_shot.measure import DRAWS, KINDS, READINGS, SHOWN, STEPS
-from benchmarks.multi_shot.starts import STARTS
+from benchmarks.multi_shot.measure import KINDS
+from benchmarks.multi_shot.protocol import DRAWS, READINGS, SHOWN, STEPS
+from benchmarks.multi_shot.starts import PUBLISHED_GRADIENTS, STARTS
 
 
 def write(options: argparse.Namespace) -> None:
-    """Everything, from the cells that the folder has."""
-    paths = sorted((options.output / "cells").glob("*.json"))
-    records = [read_json(path) for path in paths]
-    content = {"seconds": rounded(sum(sum(one["seconds"].values()) for one in records), 4), "starts": summary(records)}
-    write_results(options, content, table(content))
+    """Everything, from the cells that the folder has of this share, and those where nothing is trained."""
+    folders = [options.output / "cells" / name for name in ("0", f"{options.share:g}")]
+    records = [read_json(path) for folder in folders for path in sorted(folder.glob("*.json"))]
+    content = {"seconds": rounded(sum(one["seconds"] for one in records), 4), "starts": summary(records)}
+    figures = {"trend": draw_trend(content["starts"])} if any(record["points"] for record in records) else {}
+    write_results(options, content, table(content), **figures)
 
 
 def summary(records: list[dict]) -> dict[str, Any]:
     """By start and reading."""
     told: dict[str, Any] = {}
     for start in STARTS:
-        for name, reading in READINGS.items():
-            mine = [one for one in records if one["start"] == start and one["reading"] == reading._asdict()]
+        for name in READINGS:
+            mine = [one for one in records if (one["start"], one["reading"]) == (start, name)]
             if mine:
-                told.setdefault(start, {})[name] = described(mine, reading._asdict())
+                told.setdefault(start, {})[name] = described(mine)
     return told
 
 
-def described(records: list[dict], reading: dict) -> dict:
-    """Accuracies after some steps with their interval over alphabets, and the mean of each seed after the last."""
-    last = np.array([record["accuracy"][str(STEPS)] for record in records])
+def described(records: list[dict]) -> dict:
+    """The last point, with the mean of each seed, and the way there."""
+    first, last = records[0], np.array([record["accuracy"][str(STEPS)] for record in records])
     return {
-        **reading,
-        "gradients": records[0]["gradients"],
+        "batch": first["batch"],
         "seeds": len(records),
         "alphabets": last.shape[1],
-        **{
-            kind: {str(step): interval(records, kind, step) for step in SHOWN}
-            for kind in KINDS
-            if all(kind in record for record in records)
-        },
+        **point(records),
         "seed_means": rounded(last.mean(axis=1).tolist(), 4),
-        "area": rounded(float(np.mean([record["area"] for record in records])), 4),
+        "on_the_way": [point([record["points"][place] for record in records]) for place in range(len(first["points"]))],
     }
 
 
-def interval(records: list[dict], kind: str, step: int) -> dict[str, float]:
-    return estimated(np.array([record[kind][str(step)] for record in records]).reshape(-1))
+def point(records: list[dict]) -> dict:
+    """Accuracies after some steps, with their interval over the alphabets of all seeds."""
+    return {
+        "gradients": records[0]["gradients"],
+        "rates": [record["rate"] for record in records],
+        **{
+            kind: {
+                str(step): estimated(np.concatenate([record[kind][str(step)] for record in records])) for step in SHOWN
+            }
+            for kind in KINDS
+            if all(kind in record for record in records)
+        },
+        "area": rounded(float(np.mean([record["area"] for record in records])), 4),
+    }
 
 
 def table(told: dict) -> str:
     header = ["start", "batch", "rate", *(counted(step, "step") for step in SHOWN[1:]), "each seed", "published"]
     header += ["transductive", "area under the loss", "image gradients before"]
-    rows = [start_row(start, found) for start, readings in told["starts"].items() for found in readings.values()]
+    rows = [start_row(start, *found) for start, readings in told["starts"].items() for found in readings.items()]
     first = next(iter(next(iter(told["starts"].values())).values()))
     tested = f"{counted(first['alphabets'], 'test alphabet')} of each seed"
     return (
         f"# Alphabets as tasks\n\nAccuracy in % on held-out drawings after so many steps of SGD, {tested}, mean ± 95% "
         f"interval over alphabets; each drawing under {DRAWS} random maps, classified by running averages and so "
-        f"inductively. *Each seed*, *published* and *transductive* are after {STEPS} steps; the last is by the "
-        "statistics of the held-out drawings together.\n\n" + markdown_table(header, rows)
+        f"inductively. A *tuned* rate is the best on the validation alphabets, of each seed. *Each seed*, *published* "
+        f"and *transductive* are after {STEPS} steps; the last is by the statistics of the held-out drawings together."
+        f"\n\n{markdown_table(header, rows)}{trend_part(told['starts'])}"
     )
 
 
-def start_row(start: str, found: dict) -> list[str]:
+def start_row(start: str, reading: str, found: dict) -> list[str]:
     cells = [percent(found["accuracy"][str(step)]) for step in SHOWN[1:]]
     seeds = ", ".join(f"{100 * mean:.1f}" for mean in found["seed_means"])
+    published = STARTS[start].published if not READINGS[reading].tuned else None
     ends = [
-        f"{STARTS[start].published:.1f}" if STARTS[start].published else "",
+        f"{published:.1f}" if published else "",
         percent(found["transductive"][str(STEPS)]) if "transductive" in found else "",
     ]
     ends += [f"{found['area']:.2f}", f"{found['gradients']:,}"]
-    return [STARTS[start].label, str(found["batch"]), f"{found['rate']:g}", *cells, seeds, *ends]
+    return [STARTS[start].label, str(found["batch"]), rate(reading, found), *cells, seeds, *ends]
+
+
+def rate(reading: str, found: dict) -> str:
+    """What was chosen for each seed, or what all have."""
+    if READINGS[reading].tuned:
+        return f"tuned: {'/'.join(f'{one:g}' for one in found['rates'])}"
+    return f"{found['rates'][0]:g}"
+
+
+def trend_part(starts: dict) -> str:
+    """Accuracy after all steps, against what the start was given; empty where none was trained."""
+    rows = [
+        [STARTS[name].label, rate(reading, one), f"{one['gradients']:,}", percent(one["accuracy"][str(STEPS)])]
+        for name, readings in starts.items()
+        for reading, found in readings.items()
+        if found["on_the_way"]
+        for one in [*found["on_the_way"], found]
+    ]
+    if not rows:
+        return ""
+    header = ["start", "rate", "image gradients before", f"{STEPS} steps"]
+    return f"\n## On the way\n\n{markdown_table(header, rows)}"
+
+
+def draw_trend(starts: dict) -> Figure:
+    """Accuracy after all steps against the gradients before, a panel for each reading; stars are published."""
+    ways = {name: found for readings in starts.values() for name, found in readings.items() if found["on_the_way"]}
+    readings = [name for name in READINGS if name in ways]
+    figure = Figure(figsize=(max(6.4, 4.6 * len(readings)), 4.8), dpi=110, layout="constrained")
+    panels = figure.subplots(1, len(readings), squeeze=False, sharey=True)[0]
+    for reading, panel in zip(readings, panels, strict=True):
+        for colour, name in enumerate(STARTS):
+            if reading in starts.get(name, {}):
+                line(panel, name, reading, starts[name][reading], f"C{colour}")
+        tuned = (
+            "rate chosen on validation" if READINGS[reading].tuned else f"rate {READINGS[reading].rate:g}, as published"
+        )
+        panel.set(xscale="log", xlabel="image gradients before", ylabel="held-out accuracy, %", title=tuned)
+        panel.grid(alpha=0.3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def line(panel: Axes, name: str, reading: str, found: dict, colour: str) -> None:
+    """The way of a start, or the height of one that is not trained; and what was published of its end."""
+    way = [*found["on_the_way"], found]
+    accuracies = [100 * one["accuracy"][str(STEPS)]["mean"] for one in way]
+    start = STARTS[name]
+    style: dict = {"color": colour, "label": start.label}
+    if not found["gradients"]:
+        panel.axhline(accuracies[0], linestyle=":", **style)
+        return
+    panel.plot([one["gradients"] for one in way], accuracies, marker="o", markersize=4, **style)
+    if start.published and not READINGS[reading].tuned:
+        panel.plot(PUBLISHED_GRADIENTS, start.published, "*", color=colour, markersize=10)
 
 
 def row(told: dict) -> Row:
     """The minutes on two cores, and what comes of no pre-training in each reading."""
     found = [
-        f"{reading['batch']} at rate {reading['rate']:g} {100 * reading['accuracy'][str(STEPS)]['mean']:.1f}%"
-        for reading in told["starts"]["none"].values()
+        f"{reading['batch']} at rate {reading['rates'][0]:g} {100 * reading['accuracy'][str(STEPS)]['mean']:.1f}%"
+        for name, reading in told["starts"]["none"].items()
+        if not READINGS[name].tuned
     ]
     return told["seconds"] / 60 / 2, f"no pre-training, held-out, by batch: {', '.join(found)}; published 51.0%"

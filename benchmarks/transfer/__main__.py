@@ -83,7 +83,7 @@ def measured(work: Work, cell: Cell) -> dict:
     """One start, fitted to all tasks with so many images of a class."""
     options = work.options
     body, spent = start_of(work, cell.start, cell.budget, cell.seed)
-    shown = {"count": options.validation_tasks, "draws": 1, "spare": SPARE["val"]}
+    shown = {"count": options.validation_tasks, "draws": options.draws, "spare": SPARE["val"]}
     validation = tasks_of(work.splits.val, "val", cell.shots, **shown)
     tested = {"count": options.test_tasks, "draws": options.draws, "spare": SPARE["test"]}
     test = tasks_of(work.splits.test, "test", cell.shots, **tested)

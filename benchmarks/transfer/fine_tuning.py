@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 import jax_meta
+from benchmarks.harness.rates import best_rate, search
 from benchmarks.transfer.network import WAYS, augment, logits, loss_of, with_head
 from benchmarks.transfer.starts import cosine, head_only
 from jax_meta.datasets import ClassImages
@@ -110,23 +111,6 @@ def fitted(
     ]
 
 
-def search(score: Callable[[float], list[float]], rates: tuple[float, ...] = FIRST_RATES) -> dict[float, list[float]]:
-    """The scores of rates, from the middle of the grid outwards until the best has a worse one on either side."""
-    found = {rate: score(rate) for rate in rates}
-    while True:
-        best = RATES.index(best_rate(found))
-        beside = [RATES[place] for place in (best - 1, best + 1) if 0 <= place < len(RATES)]
-        missing = [rate for rate in beside if rate not in found]
-        if not missing:
-            return dict(sorted(found.items()))
-        found |= {rate: score(rate) for rate in missing}
-
-
-def best_rate(found: dict[float, list[float]]) -> float:
-    """The one with the highest mean; of equal ones the smallest."""
-    return max(sorted(found), key=lambda rate: np.mean(found[rate]))
-
-
 def measure(
     body: Any,
     validation: list[list[Data]],
@@ -145,7 +129,7 @@ def measure(
             tell(f"{num_steps} steps, rate {rate:g}", 0)
             return [float(np.mean(fit(*numbered, rate))) for numbered in places(validation)]
 
-        tried = search(score)
+        tried = search(score, RATES, FIRST_RATES)
         rate = best_rate(tried)
         tell(f"{num_steps} steps, test", 0)
         record["rates"][str(num_steps)] = {f"{one:g}": np.round(scores, 4).tolist() for one, scores in tried.items()}

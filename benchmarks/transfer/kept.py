@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness.progress import Begin
+from benchmarks.harness.rates import best_rate
 from benchmarks.harness.results import read_json, rounded, write_json
-from benchmarks.transfer.fine_tuning import SPARE, Data, best_rate, fitted, places, tasks_of
+from benchmarks.transfer.fine_tuning import SPARE, Data, fitted, places, tasks_of
 from benchmarks.transfer.starts import METHODS, STARTS, Train, parts_of, random_start, trainer, tuned_as
 from jax_meta.datasets import Splits
 

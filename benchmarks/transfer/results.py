@@ -28,7 +28,7 @@ def write(options: argparse.Namespace) -> None:
     records = [read_json(path) for path in sorted(options.output.glob("cells/*/*.json"))]
     if not records:
         return
-    content = {"draws": options.draws, "seconds": rounded(seconds(records), 4), "budgets": by_budget(records)}
+    content = {"seconds": rounded(seconds(records), 4), "budgets": by_budget(records)}
     largest = next(iter(content["budgets"].values()))
     figures = {
         "shots": draw_shots(largest),
@@ -80,6 +80,7 @@ def summary(records: list[dict]) -> dict[str, Any]:
                 told[name].setdefault(str(record["shots"]), {})[steps] = {
                     **described(task_means(mine, name, record["shots"], steps)),
                     "superclasses": superclass_mean(mine, name, record, steps),
+                    "draws": len(record["test"][steps][0]),
                     "seeds": sum(other["shots"] == record["shots"] for other in mine),
                     "rate": [other["chosen"][steps] for other in mine if other["shots"] == record["shots"]],
                     "tried": rounded({rate: float(np.mean(of)) for rate, of in record["rates"][steps].items()}, 4),
@@ -122,9 +123,14 @@ def differences(records: list[dict]) -> dict[str, Any]:
 
 def paired(record: dict, baseline: dict, steps: str) -> np.ndarray:
     """The difference on each task; raises ValueError where the two are not of the same tasks."""
-    if record["kinds"] != baseline["kinds"]:
+    if tested_on(record, steps) != tested_on(baseline, steps):
         raise ValueError(f"{record['start']} was tested on other tasks than {baseline['start']}: use another --output.")
     return np.mean(record["test"][steps], axis=1) - np.mean(baseline["test"][steps], axis=1)
+
+
+def tested_on(record: dict, steps: str) -> tuple[list[str], list[int]]:
+    """The kind of each task, and its draws."""
+    return record["kinds"], [len(draws) for draws in record["test"][steps]]
 
 
 def verdict(difference: dict) -> str:
@@ -212,7 +218,8 @@ def shots_part(told: dict, shots: str) -> str:
     header += [f"superclasses, {steps[-1]} steps", "rates"]
     rows = [start_row(told, name, shots, steps) for name in found]
     return (
-        f"### {counted(int(shots), 'image')} a class\n\nAccuracy in %, {counted(number['tasks'], 'test task')}, mean ± "
+        f"### {counted(int(shots), 'image')} a class\n\nAccuracy in %, {counted(number['tasks'], 'test task')}, "
+        f"{counted(number['draws'], 'draw')} of the images of each, mean ± "
         "95% interval over tasks; differences by the networks that both have. The rates are those chosen on validation "
         "tasks, of each network.\n\n" + markdown_table(header, rows)
     )

@@ -17,7 +17,7 @@ from jax_meta.fine_tuning import augmented
 
 PART = 10  # meta-steps in a compiled call
 AVERAGING = 0.1  # how far the average of the weights goes to them after each part, about 100 meta-steps long
-BATCH, REPTILE_STEPS, REPTILE_BATCH = 128, 32, 25
+BATCH, REPTILE_BATCH, MOST_SHOTS = 128, 25, 599  # of the 600 images of a class; one is the query
 FOMAML_STEPS, QUERIES = 16, 15
 
 
@@ -95,9 +95,17 @@ def pre_training(label: str, resets: int = 0) -> Method:
     )
 
 
-def reptile(rate: Any) -> MetaLearner:
-    options: dict = {"num_steps": REPTILE_STEPS, "batch_size": REPTILE_BATCH, "order": jax_meta.balanced}
-    return jax_meta.reptile(loss_on(WAYS), optax.sgd(rate, momentum=0.9), **options)
+def reptile(num_steps: int) -> Method:
+    options: dict = {"num_steps": num_steps, "batch_size": REPTILE_BATCH, "order": jax_meta.balanced}
+    return Method(
+        f"Reptile, {num_steps} steps",
+        cost=num_steps * REPTILE_BATCH,
+        outputs=WAYS,
+        rates=(0.01, 0.03, 0.1),
+        learner=lambda rate: jax_meta.reptile(loss_on(WAYS), optax.sgd(rate, momentum=0.9), **options),
+        outer=lambda rate, total: body_only(optax.sgd(cosine(0.5, total))),
+        sampler=partial(five_ways, shots=min(num_steps * REPTILE_BATCH // WAYS, MOST_SHOTS), queries=1),
+    )
 
 
 def fomaml(rate: Any) -> MetaLearner:
@@ -107,15 +115,9 @@ def fomaml(rate: Any) -> MetaLearner:
 METHODS = {
     "pretrain": pre_training("60-way pre-training"),
     "resets": pre_training("60-way pre-training, head made anew nine times", resets=9),
-    "reptile": Method(
-        f"Reptile, {REPTILE_STEPS} steps",
-        cost=REPTILE_STEPS * REPTILE_BATCH,
-        outputs=WAYS,
-        rates=(0.01, 0.03, 0.1),
-        learner=reptile,
-        outer=lambda rate, total: body_only(optax.sgd(cosine(0.5, total))),
-        sampler=partial(five_ways, shots=REPTILE_STEPS * REPTILE_BATCH // WAYS, queries=1),
-    ),
+    "reptile": reptile(32),
+    "reptile-8": reptile(8),
+    "reptile-128": reptile(128),
     "fomaml": Method(
         f"First-order MAML, {FOMAML_STEPS} steps",
         cost=FOMAML_STEPS * REPTILE_BATCH + WAYS * QUERIES,
@@ -146,6 +148,8 @@ STARTS = {
     "resets": Start("Pre-training, new heads", (("resets", 1.0),)),
     "fomaml": Start("First-order MAML", (("fomaml", 1.0),)),
     "pretrain-probe": Start("Pre-training, head alone", (("pretrain", 1.0),), head_alone=True),
+    "reptile-8": Start("Reptile, 8 steps", (("reptile-8", 1.0),)),
+    "reptile-128": Start("Reptile, 128 steps", (("reptile-128", 1.0),)),
     "reptile-probe": Start("Reptile, head alone", (("reptile", 1.0),), head_alone=True),
 }
 

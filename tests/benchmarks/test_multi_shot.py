@@ -113,42 +113,111 @@ def small_splits():
     return Splits(drawings(25), drawings(1), drawings(2))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("start", starts.STARTS)
-@pytest.mark.usefixtures("single_precision")
-def test_a_cell_of_every_start_is_measured_once(tmp_path, monkeypatch, capsys, start):
+@pytest.fixture
+def small(monkeypatch):
+    """A protocol of two steps, on alphabets that are easily told apart."""
     splits = small_splits()
-    for module in (measure, starts):
+    for module in (measure, starts, results):
         monkeypatch.setattr(module, "STEPS", 2)
-    monkeypatch.setattr(measure, "SHOWN", (0, 2))
-    monkeypatch.setattr(results, "SHOWN", (0, 2))
-    monkeypatch.setattr(results, "STEPS", 2)
-    monkeypatch.setattr(starts, "META_STEPS", 1)
-    monkeypatch.setattr(starts, "TASKS", 2)
+    for module in (measure, results):
+        monkeypatch.setattr(module, "SHOWN", (0, 2))
+    monkeypatch.setattr(measure, "FIRST_RATES", (0.1,))
+    monkeypatch.setattr(measure, "RATES", (0.01, 0.1))
+    monkeypatch.setattr(starts, "POINTS", (0.5, 1.0))
+    monkeypatch.setattr(measure, "POINTS", (0.5, 1.0))
+    monkeypatch.setattr(starts, "PUBLISHED_GRADIENTS", 320)
     monkeypatch.setattr(measure, "splits_of", lambda folder, seed: splits)
-    words = ["--starts", start, "--readings", "batch-20", "--seeds", "1", "--share", "1", "--output", str(tmp_path)]
-    multi_shot.main(words)
-    told = json.loads((tmp_path / "results.json").read_text())["starts"][start]["batch-20"]
-    assert told["alphabets"] == 2
-    assert told["gradients"] == (0 if start == "none" else 2 * 2 * 20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [start for start in starts.STARTS if start != "reptile"])  # which is below
+@pytest.mark.usefixtures("single_precision", "small")
+def test_a_cell_of_every_start_is_measured_once(tmp_path, monkeypatch, capsys, start):
+    words = ["--starts", start, "--seeds", "1", "--share", "1", "--output", str(tmp_path), "--readings"]
+    multi_shot.main([*words, "batch-20", "tuned"])
+    told = json.loads((tmp_path / "results.json").read_text())["starts"][start]
+    assert told["batch-20"]["alphabets"] == 2
+    assert told["batch-20"]["gradients"] == told["tuned"]["gradients"]
+    gradients = [point["gradients"] for point in [*told["batch-20"]["on_the_way"], told["batch-20"]]]
+    assert gradients == {"none": [0], "fomaml": [4 * (2 * 20 + 100)] * 2}.get(start, [160, 320])
+    assert told["tuned"]["rates"][0] in (0.01, 0.1)
     assert starts.STARTS[start].label in capsys.readouterr().out
+    assert (tmp_path / "trend.png").exists() == (start != "none")
     monkeypatch.setattr(multi_shot, "measure", None)  # nothing is measured any more
-    multi_shot.main(words)
+    multi_shot.main([*words, "batch-20"])
 
 
-def cell(seed, values):
+@pytest.mark.slow
+@pytest.mark.usefixtures("single_precision", "small")
+def test_a_larger_share_goes_on_where_a_smaller_one_ended(tmp_path):
+    def records(output, *shares):
+        for share in shares:
+            words = ["--starts", "reptile", "--readings", "batch-20", "--seeds", "1", "--share", share]
+            multi_shot.main([*words, "--output", str(output)])
+        return json.loads(next((output / "cells" / shares[-1]).iterdir()).read_text())
+
+    whole, continued = records(tmp_path / "whole", "2"), records(tmp_path / "continued", "1", "2")
+    lines = (tmp_path / "continued" / "starts" / "reptile-20-0" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 4]
+    assert whole | {"seconds": 0} == continued | {"seconds": 0}
+
+
+def test_the_rate_is_searched_on_validation_alphabets_and_the_test_has_its_own_key(monkeypatch):
+    seen = []
+
+    def tested(images, batch, rate, params, key):
+        seen.append((images, rate, key.tolist() if hasattr(key, "tolist") else jax.random.key_data(key).tolist()))
+        return {"accuracy": {"100": [1 - abs(np.log10(rate / 0.3))]}}
+
+    monkeypatch.setattr(measure, "tested", tested)
+    found = measure.scores("the validation alphabets", 20, None, KEY, lambda *told: None)
+    assert set(found) == {0.03, 0.1, 0.3, 1.0}
+    assert max(found, key=found.get) == 0.3
+    assert {images for images, _, _ in seen} == {"the validation alphabets"}
+    assert jax.random.key_data(KEY).tolist() not in [key for _, _, key in seen]
+
+
+def cell(start, seed, values, **changes):
     told = {kind: {str(step): values for step in measure.SHOWN} for kind in measure.KINDS}
-    told |= {"start": "none", "seed": seed, "reading": measure.READINGS["batch-20"]._asdict(), "gradients": 0}
-    return told | {"seconds": {"train": 0.0, "test": 60.0}, "area": [2.0] * len(values)}
+    told |= {"start": start, "reading": "batch-20", "seed": seed, "batch": 20, "rate": 0.1, "gradients": 0}
+    return told | {"seconds": 60.0, "area": [2.0] * len(values), "points": []} | changes
+
+
+def written(output, *cells):
+    (output / "cells" / "0").mkdir(parents=True)
+    for number, record in enumerate(cells):
+        (output / "cells" / "0" / f"{number}.json").write_text(json.dumps(record))
+    results.write(Namespace(output=output, command="the command", share=0.2))
+    return (output / "table.md").read_text().splitlines()
 
 
 def test_the_table_has_each_seed_and_the_published_figure(tmp_path):
-    (tmp_path / "cells").mkdir()
-    for seed, values in enumerate(([0.3, 0.5], [0.5, 0.7])):
-        (tmp_path / "cells" / f"none-batch-20-{seed}.json").write_text(json.dumps(cell(seed, values)))
-    results.write(Namespace(output=tmp_path, command="the command"))
-    line = next(line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| No pre"))
+    lines = written(tmp_path, *(cell("none", seed, values) for seed, values in enumerate(([0.3, 0.5], [0.5, 0.7]))))
+    line = next(line for line in lines if line.startswith("| No pre"))
     assert "| 40.0, 60.0 | 51.0 | 50.0 ± 26.0 | 2.00 | 0 |" in line
     assert line.count("50.0 ± 26.0") == 5
     told = json.loads((tmp_path / "results.json").read_text())
     assert results.row(told) == (1.0, "no pre-training, held-out, by batch: 20 at rate 0.1 50.0%; published 51.0%")
+
+
+def test_the_way_of_a_start_and_its_tuned_rates_are_told(tmp_path):
+    early = {**cell("leap", 0, [0.1, 0.3]), "gradients": 80}
+    late = cell("leap", 0, [0.3, 0.5], gradients=800, points=[early])
+    tuned = [
+        cell("leap", seed, [0.5, 0.7], reading="tuned", rate=rate, gradients=800, points=[early])
+        for seed, rate in enumerate((0.3, 1.0))
+    ]
+    lines = written(tmp_path, late, *tuned)
+    assert "| Leap | 0.1 | 80 | 20.0 ± 127.1 |" in lines
+    assert "| Leap | 0.1 | 800 | 40.0 ± 127.1 |" in lines
+    assert next(line for line in lines if "tuned: 0.3/1 | 60.0 ± 18.4" in line).count("75.5") == 0
+    assert next(line for line in lines if line.startswith("| Leap | 20 | 0.1 |")).count("| 75.5 |") == 1
+
+
+def test_cells_of_another_share_are_left_out(tmp_path):
+    for share, value in (("0.2", 0.5), ("0.05", 0.9)):
+        (tmp_path / "cells" / share).mkdir(parents=True)
+        (tmp_path / "cells" / share / "leap.json").write_text(json.dumps(cell("leap", 0, [value, value])))
+    results.write(Namespace(output=tmp_path, command="the command", share=0.2))
+    told = json.loads((tmp_path / "results.json").read_text())["starts"]["leap"]["batch-20"]
+    assert told["accuracy"]["100"]["mean"] == 0.5

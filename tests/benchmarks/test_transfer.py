@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import jax_meta
+from benchmarks.harness import rates
 from benchmarks.harness.results import write_json
 from benchmarks.transfer import __main__ as transfer
 from benchmarks.transfer import figures, fine_tuning, kept, results, starts
@@ -81,11 +82,11 @@ def test_queries_are_the_test_images_and_some_that_are_not_fitted():
 
 def test_every_start_costs_as_much():
     for start in STARTS.values():
-        for budget in (150_000, 1_500_000):
+        for budget, tolerance in ((150_000, 0.07), (1_500_000, 0.03)):  # of whole compiled calls
             spent = sum(
                 parts_of(METHODS[method], part * budget) * PART * METHODS[method].cost for method, part in start.methods
             )
-            assert not start.methods or abs(spent / budget - 1) < 0.06
+            assert not start.methods or abs(spent / budget - 1) < tolerance
     assert METHODS["reptile"].cost == 32 * 25
     assert METHODS["fomaml"].cost == 16 * 25 + 75
 
@@ -98,14 +99,14 @@ def test_the_search_goes_outwards_until_the_best_is_between_worse_ones():
             asked.append(rate)
             return [-abs(fine_tuning.RATES.index(rate) - place)]
 
-        found = fine_tuning.search(score)
+        found = rates.search(score, fine_tuning.RATES, fine_tuning.FIRST_RATES)
         assert sorted(asked) == list(found)
         return found
 
     assert list(peak(3)) == [0.01, 0.03, 0.1]
     assert list(peak(5)) == [0.01, 0.03, 0.1, 0.3, 1.0]
     assert list(peak(0)) == [0.001, 0.003, 0.01, 0.03, 0.1]
-    assert fine_tuning.best_rate({0.1: [1.0, 2.0], 0.03: [1.5, 1.5], 0.3: [0.0, 0.0]}) == 0.03
+    assert rates.best_rate({0.1: [1.0, 2.0], 0.03: [1.5, 1.5], 0.3: [0.0, 0.0]}) == 0.03
 
 
 @pytest.mark.parametrize("name", each(["reptile", "fomaml"], ["reptile"]))
@@ -197,11 +198,10 @@ def test_differences_are_between_the_same_tasks_and_seeds():
     assert found["reptile"]["100"]["200"]["mean"] == pytest.approx(0, abs=1e-6)
 
 
-def test_a_difference_between_other_tasks_is_refused():
+@pytest.mark.parametrize("other", [{"kinds": ["people", "x", "mixed"]}, {"test": {"200": [[0.1, 0.1]] * 3}}])
+def test_a_difference_between_other_tasks_or_other_draws_is_refused(other):
     with pytest.raises(ValueError, match="reptile was tested on other tasks than pretrain"):
-        results.differences(
-            [record("pretrain", [0.1] * 3), record("reptile", [0.1] * 3, kinds=["people", "x", "mixed"])]
-        )
+        results.differences([record("pretrain", [0.1] * 3), record("reptile", [0.1] * 3, **other)])
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_the_verdict_needs_an_interval_without_zero_and_half_a_point(mean, half_
 
 
 def options_of(output):
-    return Namespace(output=output, command="the command", draws=1)
+    return Namespace(output=output, command="the command")
 
 
 def test_the_table_has_the_endpoint_first_and_what_is_done(tmp_path):
