@@ -8,8 +8,8 @@ The multi-shot tasks of Omniglot, Flennerhag et al., arXiv:1812.01054 (Leap) and
 alphabet is a task, 300 drawings are fitted in 100 steps of SGD, each under a new random rotation, shift and scale, and
 100 held-out ones are classified by the running averages of the normalisation. A seed shuffles the alphabets, 25 to
 train on, 11 to validate on and 10 to test on. A start that is trained takes `--share` of the published 40,000,000
-gradients of single images, and is tested after 10, 25, 50 and 100% of them, at the papers' rate or, in the reading
-"tuned", at the best on the validation alphabets.
+gradients of single images, and is tested on its way, too, after 1, 2, 5, 10, 20 and 50% of them, at the papers' rate;
+in the reading "tuned" it is tested at its end, at the best rate on the validation alphabets.
 
 --data is a folder with images_background.zip and images_evaluation.zip of Omniglot, or with a folder omniglot. It
 writes a file a cell to cells/, the training to starts/, and from all cells of the share results.json, table.md and a

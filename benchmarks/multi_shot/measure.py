@@ -17,7 +17,7 @@ from benchmarks.harness.rates import best_rate, search
 from benchmarks.harness.results import rounded
 from benchmarks.multi_shot.network import Network, floats, loss_of, optimizer_of
 from benchmarks.multi_shot.protocol import DRAWS, FIRST_RATES, HELD_OUT, RATES, READINGS, SHOWN, STEPS, WAYS
-from benchmarks.multi_shot.starts import POINTS, STARTS, meta_steps_of, trained
+from benchmarks.multi_shot.starts import STARTS, meta_steps_of, points_to, trained
 from jax_meta import Task, tasks
 from jax_meta.datasets import ClassImages, Splits
 
@@ -70,8 +70,8 @@ def points(
         yield 0, params, test_key
         return
     way = make(splits, params, reading, train_key)
-    for point in POINTS:
-        meta_steps = meta_steps_of(way, point * cell.share)
+    for point in [cell.share] if reading.tuned else points_to(cell.share):
+        meta_steps = meta_steps_of(way, point)
         with begin(f"{cell.name}, training", meta_steps) as tell:
             found = trained(way, train_key, cell.folder(options.output), meta_steps, tell)
         yield meta_steps * way.gradients, found, test_key

@@ -19,7 +19,9 @@ from benchmarks.harness.results import (
 )
 from benchmarks.multi_shot.measure import KINDS
 from benchmarks.multi_shot.protocol import DRAWS, READINGS, SHOWN, STEPS
-from benchmarks.multi_shot.starts import PUBLISHED_GRADIENTS, STARTS
+from benchmarks.multi_shot.starts import PUBLISHED_GRADIENTS, STARTS, Start
+
+AS_PUBLISHED = "batch-20"  # the reading in which starts are compared
 
 
 def write(options: argparse.Namespace) -> None:
@@ -121,42 +123,50 @@ def trend_part(starts: dict) -> str:
 
 
 def draw_trend(starts: dict) -> Figure:
-    """Accuracy after all steps against the gradients before, a panel for each reading; stars are published."""
-    ways = {name: found for readings in starts.values() for name, found in readings.items() if found["on_the_way"]}
-    readings = [name for name in READINGS if name in ways]
-    figure = Figure(figsize=(max(6.4, 4.6 * len(readings)), 4.8), dpi=110, layout="constrained")
-    panels = figure.subplots(1, len(readings), squeeze=False, sharey=True)[0]
-    for reading, panel in zip(readings, panels, strict=True):
-        for colour, name in enumerate(STARTS):
-            if reading in starts.get(name, {}):
-                line(panel, name, reading, starts[name][reading], f"C{colour}")
-        tuned = (
-            "rate chosen on validation" if READINGS[reading].tuned else f"rate {READINGS[reading].rate:g}, as published"
-        )
-        panel.set(xscale="log", xlabel="image gradients before", ylabel="held-out accuracy, %", title=tuned)
-        panel.grid(alpha=0.3)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    """Accuracy after all steps against the gradients before, at the papers' rate, and at the end at a tuned one."""
+    figure = Figure(figsize=(7.2, 5.2), dpi=110, layout="constrained")
+    panel = figure.subplots()
+    for place, (name, readings) in enumerate(starts.items()):
+        if AS_PUBLISHED in readings:
+            draw_way(panel, STARTS[name], readings[AS_PUBLISHED], f"C{place}")
+        if "tuned" in readings:
+            draw_end(panel, readings["tuned"], f"C{place}")
+    panel.plot([], [], "*", color="black", markersize=10, label="as published")
+    panel.plot([], [], "D--", color="black", markersize=7, fillstyle="none", label="rate chosen on validation")
+    panel.set(xscale="log", xlabel="gradients of single images before", ylabel="held-out accuracy, %")
+    panel.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
-def line(panel: Axes, name: str, reading: str, found: dict, colour: str) -> None:
+def draw_way(panel: Axes, start: Start, found: dict, colour: str) -> None:
     """The way of a start, or the height of one that is not trained; and what was published of its end."""
     way = [*found["on_the_way"], found]
-    accuracies = [100 * one["accuracy"][str(STEPS)]["mean"] for one in way]
-    start = STARTS[name]
-    style: dict = {"color": colour, "label": start.label}
     if not found["gradients"]:
-        panel.axhline(accuracies[0], linestyle=":", **style)
+        panel.axhline(last_accuracy(found), linestyle=":", color=colour, label=start.label)
         return
-    panel.plot([one["gradients"] for one in way], accuracies, marker="o", markersize=4, **style)
-    if start.published and not READINGS[reading].tuned:
+    heights = [last_accuracy(one) for one in way]
+    panel.plot([one["gradients"] for one in way], heights, "o-", markersize=4, color=colour, label=start.label)
+    if start.published:
         panel.plot(PUBLISHED_GRADIENTS, start.published, "*", color=colour, markersize=10)
+
+
+def draw_end(panel: Axes, found: dict, colour: str) -> None:
+    """What a start comes to at a rate of its own."""
+    if not found["gradients"]:
+        panel.axhline(last_accuracy(found), linestyle="--", color=colour)
+        return
+    panel.plot(found["gradients"], last_accuracy(found), "D", markersize=7, fillstyle="none", color=colour)
+
+
+def last_accuracy(found: dict) -> float:
+    return 100 * found["accuracy"][str(STEPS)]["mean"]
 
 
 def row(told: dict) -> Row:
     """The minutes on two cores, and what comes of no pre-training in each reading."""
     found = [
-        f"{reading['batch']} at rate {reading['rates'][0]:g} {100 * reading['accuracy'][str(STEPS)]['mean']:.1f}%"
+        f"{reading['batch']} at rate {reading['rates'][0]:g} {last_accuracy(reading):.1f}%"
         for name, reading in told["starts"]["none"].items()
         if not READINGS[name].tuned
     ]

@@ -17,7 +17,7 @@ from jax_meta.datasets import Splits
 from jax_meta.fine_tuning import augmented
 
 PUBLISHED_GRADIENTS = 40_000_000  # of single images: 1,000 meta-steps, 20 tasks, 100 steps, batches of 20
-POINTS = (0.1, 0.25, 0.5, 1.0)  # of the way, where a start is tested
+POINTS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # of it, where a start is tested on its way
 TASKS = 4  # a meta-step; the papers' 20 leave a fifth of their budget too few meta-steps
 ALPHABETS = 25
 SAVE_SECONDS, EVERY = 300, 1_000
@@ -120,6 +120,11 @@ STARTS = {
     "leap": Start("Leap", 75.5, partial(meta_learned, jax_meta.leap, 0.1)),
     "fomaml": Start("First-order MAML", None, partial(meta_learned, jax_meta.fomaml, 0.5, queries=WAYS * HELD_OUT)),
 }
+
+
+def points_to(share: float) -> list[float]:
+    """Where a start is tested that has this share of the published budget; a larger one has the same, and more."""
+    return [point for point in POINTS if point < share] + [share]
 
 
 def meta_steps_of(way: Way, share: float) -> int:

@@ -123,8 +123,7 @@ def small(monkeypatch):
         monkeypatch.setattr(module, "SHOWN", (0, 2))
     monkeypatch.setattr(measure, "FIRST_RATES", (0.1,))
     monkeypatch.setattr(measure, "RATES", (0.01, 0.1))
-    monkeypatch.setattr(starts, "POINTS", (0.5, 1.0))
-    monkeypatch.setattr(measure, "POINTS", (0.5, 1.0))
+    monkeypatch.setattr(starts, "POINTS", (0.5, 1.0, 2.0))
     monkeypatch.setattr(starts, "PUBLISHED_GRADIENTS", 320)
     monkeypatch.setattr(measure, "splits_of", lambda folder, seed: splits)
 
@@ -160,6 +159,12 @@ def test_a_larger_share_goes_on_where_a_smaller_one_ended(tmp_path):
     lines = (tmp_path / "continued" / "starts" / "reptile-20-0" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 4]
     assert whole | {"seconds": 0} == continued | {"seconds": 0}
+
+
+def test_a_larger_share_is_tested_where_a_smaller_one_was_and_further_on():
+    assert starts.points_to(0.1) == [0.01, 0.02, 0.05, 0.1]
+    assert starts.points_to(0.15) == [*starts.points_to(0.1), 0.15]
+    assert starts.points_to(1.0) == list(starts.POINTS)
 
 
 def test_the_rate_is_searched_on_validation_alphabets_and_the_test_has_its_own_key(monkeypatch):
