@@ -1,12 +1,12 @@
 """Does a start from Reptile fine-tune better than one from pre-training, for the same number of gradients?
 
-    python -m benchmarks.transfer                                       the plan: about twenty hours of a CPU core
+    python -m benchmarks.transfer                                       the plan: about thirty hours of a CPU core
     python -m benchmarks.transfer --budgets 150000 --seeds 1 --shots 100 5         a pilot at a tenth of the budget
     python -m benchmarks.transfer --starts random pretrain reptile                 some of the starts
 
 A residual network of 0.3 million parameters on CIFAR-100, split by superclass as FC100. A start is trained on 60
 classes for a budget of gradients of single images, whatever its method; its own rate is the best of three after a tenth
-of the budget, each fine-tuned on validation tasks. Then it is fitted to tasks of five unseen classes, with 5 to 500
+of the budget, each fine-tuned on validation tasks. Then it is fitted to tasks of five unseen classes, with 1 to 500
 images of each, by SGD with momentum whose rate falls to 0 as a cosine; that rate is chosen for every start, number of
 images and number of steps on validation tasks, from one grid. A probe trains the head alone, and is tuned likewise. All
 starts get the same tasks, minibatches and augmentation. The endpoint, fixed before the test: accuracy from Reptile less
@@ -61,7 +61,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--budgets", default=[1_500_000], help="gradients of single images that each start is trained for", **COUNTS)
     add("--seeds", default=3, help="networks of each start", **COUNT)
     add("--starts", nargs="+", choices=STARTS, default=list(STARTS), metavar="START", help="in this order")
-    add("--shots", default=[100, 500, 5, 20], help="images of a class, in this order", **COUNTS)
+    add("--shots", default=[100, 500, 20, 5, 1], help="images of a class, in this order", **COUNTS)
     add("--steps", default=[200, 50, 10], help="of fine-tuning", **COUNTS)
     add("--validation-tasks", default=4, help="that rates are chosen on", **COUNT)
     add("--test-tasks", default=16, help="four superclasses, and others of random classes", **COUNT)

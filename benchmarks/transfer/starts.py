@@ -95,17 +95,25 @@ def pre_training(label: str, resets: int = 0) -> Method:
     )
 
 
-def reptile(num_steps: int) -> Method:
-    options: dict = {"num_steps": num_steps, "batch_size": REPTILE_BATCH, "order": jax_meta.balanced}
+def by_adaptation(
+    label: str, make: Callable[..., MetaLearner], num_steps: int, outer: Callable[[Any], optax.GradientTransformation]
+) -> Method:
+    """A learner that needs no query set: all gradients are those of adaptation."""
+    options: dict = {"num_steps": num_steps, "batch_size": REPTILE_BATCH}
     return Method(
-        f"Reptile, {num_steps} steps",
+        f"{label}, {num_steps} steps",
         cost=num_steps * REPTILE_BATCH,
         outputs=WAYS,
         rates=(0.01, 0.03, 0.1),
-        learner=lambda rate: jax_meta.reptile(loss_on(WAYS), optax.sgd(rate, momentum=0.9), **options),
-        outer=lambda rate, total: body_only(optax.sgd(cosine(0.5, total))),
+        learner=lambda rate: make(loss_on(WAYS), optax.sgd(rate, momentum=0.9), **options),
+        outer=lambda rate, total: body_only(outer(total)),
         sampler=partial(five_ways, shots=min(num_steps * REPTILE_BATCH // WAYS, MOST_SHOTS), queries=1),
     )
+
+
+def reptile(num_steps: int) -> Method:
+    make = partial(jax_meta.reptile, order=jax_meta.balanced)
+    return by_adaptation("Reptile", make, num_steps, lambda total: optax.sgd(cosine(0.5, total)))
 
 
 def fomaml(rate: Any) -> MetaLearner:
@@ -118,6 +126,7 @@ METHODS = {
     "reptile": reptile(32),
     "reptile-8": reptile(8),
     "reptile-128": reptile(128),
+    "leap": by_adaptation("Leap", jax_meta.leap, 32, lambda total: optax.adam(cosine(1e-3, total))),
     "fomaml": Method(
         f"First-order MAML, {FOMAML_STEPS} steps",
         cost=FOMAML_STEPS * REPTILE_BATCH + WAYS * QUERIES,
@@ -147,6 +156,7 @@ STARTS = {
     "pretrain-averaged": Start("Pre-training, averaged", (("pretrain", 1.0),), averaged=True),
     "resets": Start("Pre-training, new heads", (("resets", 1.0),)),
     "fomaml": Start("First-order MAML", (("fomaml", 1.0),)),
+    "leap": Start("Leap", (("leap", 1.0),)),
     "pretrain-probe": Start("Pre-training, head alone", (("pretrain", 1.0),), head_alone=True),
     "reptile-8": Start("Reptile, 8 steps", (("reptile-8", 1.0),)),
     "reptile-128": Start("Reptile, 128 steps", (("reptile-128", 1.0),)),

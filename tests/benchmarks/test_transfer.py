@@ -109,7 +109,7 @@ def test_the_search_goes_outwards_until_the_best_is_between_worse_ones():
     assert rates.best_rate({0.1: [1.0, 2.0], 0.03: [1.5, 1.5], 0.3: [0.0, 0.0]}) == 0.03
 
 
-@pytest.mark.parametrize("name", each(["reptile", "fomaml"], ["reptile"]))
+@pytest.mark.parametrize("name", each(["reptile", "fomaml", "leap"], ["reptile"]))
 def test_meta_learning_leaves_the_head_at_zero(name):
     method = METHODS[name]
     params = with_head(random_start(0))
