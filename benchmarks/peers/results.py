@@ -138,7 +138,8 @@ def draw(records: Records, peers: dict[str, Entry]) -> Figure:
         panel.set_title(workload.replace("-first-order", "\nfirst order"), fontsize=9)
     for kind in dict.fromkeys(entry.kind for entry in peers.values()):
         panels[0, 0].plot([], [], "o", color=COLOURS.get(kind), label=KINDS.get(kind, kind))
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8, title="meta-steps a second", title_fontsize=9)
+    units = " or ".join(dict.fromkeys(GROUPS[group(workload)] for workload in records))
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8, title=f"{units} a second", title_fontsize=9)
     return figure
 
 
