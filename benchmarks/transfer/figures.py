@@ -66,6 +66,33 @@ def lines(told: dict, panel: Axes, cells: dict[str, tuple[str, str]]) -> None:
     numbered(panel, list(cells))
 
 
+def draw_differences(told: dict) -> Figure | None:
+    """Each start less pre-training on the same tasks, a panel for each number of steps; None with one of images."""
+    across = all_shots(told)
+    if len(across) < 2:
+        return None
+    figure, axes = panels(all_steps(told), title="{} steps")
+    for steps, panel in axes.items():
+        for name, by_shots in told["differences"].items():
+            found = {shots: one[steps] for shots, one in by_shots.items() if steps in one}
+            errorbars(panel, found, label=told["starts"][name]["label"])
+        against_zero(panel, "images of a class", "points more than pre-training")
+        numbered(panel, across)
+    return with_legend(figure, axes)
+
+
+def errorbars(panel: Axes, found: dict[str, dict], *, label: str) -> None:
+    """Differences in points with their intervals, `found[number]`."""
+    order = ordered(found)
+    means, widths = ([100 * found[key][name] for key in order] for name in ("mean", "half_width"))
+    panel.errorbar([int(key) for key in order], means, widths, fmt="o-", markersize=4, capsize=4, label=label)
+
+
+def against_zero(panel: Axes, across: str, upwards: str) -> None:
+    panel.axhline(0, color="black", linewidth=0.8)
+    panel.set(xlabel=across, ylabel=upwards)
+
+
 def columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
     return [x for x, _ in points], [y for _, y in points]
 
@@ -97,11 +124,8 @@ def draw_budgets(gaps: dict[str, dict[str, dict]], *, title: str) -> Figure | No
     figure, axes = panels([title], title="{}")
     panel = axes[title]
     for shots in ordered(gaps):
-        means, widths = ([100 * gap[name] for gap in gaps[shots].values()] for name in ("mean", "half_width"))
-        places = [int(budget) for budget in gaps[shots]]
-        panel.errorbar(places, means, widths, fmt="o-", capsize=4, label=f"{shots} images of a class")
-    panel.axhline(0, color="black", linewidth=0.8)
-    panel.set(xlabel="image gradients of each start", ylabel="points of accuracy on test classes")
+        errorbars(panel, gaps[shots], label=f"{shots} images of a class")
+    against_zero(panel, "image gradients of each start", "points of accuracy on test classes")
     numbered(panel, across)
     return with_legend(figure, axes)
 

@@ -15,7 +15,7 @@ from benchmarks.harness.results import (
     rounded,
     write_results,
 )
-from benchmarks.transfer.figures import draw_budgets, draw_rates, draw_shots, draw_steps
+from benchmarks.transfer.figures import draw_budgets, draw_differences, draw_rates, draw_shots, draw_steps
 from benchmarks.transfer.starts import METHODS, STARTS
 
 BASELINE, QUESTION = "pretrain", "reptile"
@@ -32,6 +32,7 @@ def write(options: argparse.Namespace) -> None:
     largest = next(iter(content["budgets"].values()))
     figures = {
         "shots": draw_shots(largest),
+        "differences": draw_differences(largest),
         "steps": draw_steps(largest),
         "rates": draw_rates(largest),
         "budgets": draw_budgets(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 import jax_meta
 from benchmarks.harness import rates
@@ -247,19 +247,23 @@ def test_the_table_has_the_endpoint_first_and_what_is_done(tmp_path):
 
 def test_a_figure_is_drawn_where_there_is_more_than_one_number_to_draw_it_against(tmp_path):
     for budget in (1_000, 50):
-        for name in ("pretrain", "reptile"):
+        for name, right in (("pretrain", [0.3, 0.5, 0.4]), ("reptile", [0.4, 0.6, 0.5])):
             for shots in (5, 100):
-                told = record(name, [0.3, 0.5, 0.4], shots=shots, budget=budget)
+                told = record(name, right, shots=shots, budget=budget)
                 for part in ("test", "rates", "chosen"):
                     told[part]["10"] = told[part]["200"]
                 write_json(tmp_path / "cells" / str(budget) / f"{name}-{shots}-0.json", told)
     results.write(options_of(tmp_path))
-    assert {path.stem for path in tmp_path.glob("*.png")} == {"rates", "shots", "steps", "budgets"}
+    assert {path.stem for path in tmp_path.glob("*.png")} == {"rates", "shots", "differences", "steps", "budgets"}
     content = json.loads((tmp_path / "results.json").read_text())
     largest = content["budgets"]["1000"]
     for figure, across in ((figures.draw_shots(largest), [5, 100]), (figures.draw_steps(largest), [10, 200])):
         for panel in figure.axes:
             assert [list(line.get_xdata()) for line in panel.lines] == [across, across]
+    for panel in figures.draw_differences(largest).axes:
+        (line,) = (container.lines[0] for container in panel.containers)
+        assert list(line.get_xdata()) == [5, 100]
+        assert_allclose(line.get_ydata(), 10)
     drawn = figures.draw_budgets(results.gaps_by_budget(content["budgets"]), title="the gap").axes[0]
     assert [list(line.lines[0].get_xdata()) for line in drawn.containers] == [[50, 1_000]] * 2
 
