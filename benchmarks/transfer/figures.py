@@ -1,6 +1,7 @@
 """Accuracy against images, steps and rate, for every start; and the difference in question against the budget."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -73,19 +74,21 @@ def draw_differences(told: dict) -> Figure | None:
         return None
     figure, axes = panels(all_steps(told), title="{} steps")
     for steps, panel in axes.items():
-        for name, by_shots in told["differences"].items():
+        for place, (name, start) in enumerate(told["starts"].items()):  # in the colours of the other figures
+            by_shots = told["differences"].get(name, {})
             found = {shots: one[steps] for shots, one in by_shots.items() if steps in one}
-            errorbars(panel, found, label=told["starts"][name]["label"])
+            if found:
+                errorbars(panel, found, label=start["label"], color=f"C{place}")
         against_zero(panel, "images of a class", "points more than pre-training")
         numbered(panel, across)
     return with_legend(figure, axes)
 
 
-def errorbars(panel: Axes, found: dict[str, dict], *, label: str) -> None:
+def errorbars(panel: Axes, found: dict[str, dict], **style: Any) -> None:
     """Differences in points with their intervals, `found[number]`."""
     order = ordered(found)
     means, widths = ([100 * found[key][name] for key in order] for name in ("mean", "half_width"))
-    panel.errorbar([int(key) for key in order], means, widths, fmt="o-", markersize=4, capsize=4, label=label)
+    panel.errorbar([int(key) for key in order], means, widths, fmt="o-", markersize=4, capsize=4, **style)
 
 
 def against_zero(panel: Axes, across: str, upwards: str) -> None:
