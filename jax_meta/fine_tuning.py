@@ -128,7 +128,10 @@ def fit_by_minibatches(
     loss_fn = checked_loss(loss_fn if augment is None else augmented(checked_loss(loss_fn), augment))
     update = optax.with_extra_args_support(optimizer).update
     index_key, loss_key = jax.random.split(key)
-    measured = jax.jit(lambda params: {} if measure is None else check_metrics(measure(params)))
+
+    @jax.jit
+    def measured(params):
+        return {} if measure is None else check_metrics(measure(params), "let measure return {'accuracy': accuracy}")
 
     def nothing(params):
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(measured, params))

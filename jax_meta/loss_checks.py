@@ -107,12 +107,10 @@ def check_returned(returned: Any) -> tuple[jax.Array, Metrics]:
     return loss, check_metrics(metrics)
 
 
-def check_metrics(metrics: Any) -> Metrics:
+def check_metrics(metrics: Any, remedy: str = "return loss, {'loss': loss}") -> Metrics:
     """Metrics as arrays; raises an error unless they are scalars by name."""
     if not isinstance(metrics, Mapping):
-        raise TypeError(
-            f"metrics must be a dict of scalars by name, got {named(metrics)}: return loss, {{'loss': loss}}."
-        )
+        raise TypeError(f"metrics must be a dict of scalars by name, got {named(metrics)}: {remedy}.")
     for name in metrics:
         if not isinstance(name, str):
             raise TypeError(f"metrics must be a dict of scalars by name, got the name {name!r}: make it a string.")

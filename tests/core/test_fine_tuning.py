@@ -150,6 +150,7 @@ def test_two_hundred_steps_take_the_memory_of_one():
         ({"measure": 3}, TypeError, "measure must be a function"),
         ({"measure": lambda params: {}, "measure_after": [5]}, ValueError, r"from 0 to num_steps, 4, got \(5,\)"),
         ({"measure": lambda params: {}, "measure_after": []}, ValueError, "one or more steps"),
+        ({"measure": lambda params: params.sum()}, TypeError, "let measure return {'accuracy': accuracy}"),
         ({"measure": lambda params: {"all": params}}, ValueError, "must be a scalar"),
         ({"augment": lambda key, inputs: inputs[:1]}, ValueError, "it must keep their shape"),
         ({"augment": lambda key, inputs: inputs, "data": DATA[0]}, ValueError, r"a pair \(inputs, targets\)"),
