@@ -16,7 +16,7 @@ from benchmarks.transfer.starts import cosine, head_only
 from jax_meta.datasets import ClassImages
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # of SGD with momentum 0.9, falling to 0 as a cosine
-FIRST_RATES = (0.01, 0.03, 0.1)  # with which the search begins
+FIRST_RATES = (0.01, 0.03, 0.1, 0.3)  # all of them, since after few steps the best can have a worse one beside it
 LARGEST_BATCH = 64
 TRAINING, EVERY = 500, 600  # images of a class to train on, and with the official test images
 SPARE = {"val": 100, "test": 400}  # training images of a class that serve as queries where they are not fitted

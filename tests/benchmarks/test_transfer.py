@@ -103,9 +103,12 @@ def test_the_search_goes_outwards_until_the_best_is_between_worse_ones():
         assert sorted(asked) == list(found)
         return found
 
-    assert list(peak(3)) == [0.01, 0.03, 0.1]
+    assert list(peak(3)) == [0.01, 0.03, 0.1, 0.3]
     assert list(peak(5)) == [0.01, 0.03, 0.1, 0.3, 1.0]
-    assert list(peak(0)) == [0.001, 0.003, 0.01, 0.03, 0.1]
+    assert list(peak(0)) == [0.001, 0.003, 0.01, 0.03, 0.1, 0.3]
+    two_peaks = {0.01: 0.43, 0.03: 0.52, 0.1: 0.5, 0.3: 0.55, 1.0: 0.3}
+    found = rates.search(lambda rate: [two_peaks[rate]], fine_tuning.RATES, fine_tuning.FIRST_RATES)
+    assert rates.best_rate(found) == 0.3
     assert rates.best_rate({0.1: [1.0, 2.0], 0.03: [1.5, 1.5], 0.3: [0.0, 0.0]}) == 0.03
 
 
