@@ -98,7 +98,7 @@ def member(record: dict[str, Any]) -> dict[str, Any]:
     """One learner on one problem, as text."""
     told: dict[str, Any] = {"more": {}, "error": {}, "memory": {}}
     for measure, found in record.get("accuracy", {}).items():
-        told[measure] = plus_minus(100 * found["mean"], 100 * found["half_width"], 1)
+        told[measure] = percent(found)
     for measure, found in record.get("more_than_maml", {}).items():
         told["more"][measure] = f"{100 * found['mean']:+.1f} ± {100 * found['half_width']:.1f}"
     for step, found in record.get("error_after_steps", {}).items():
@@ -159,7 +159,7 @@ def starts(result: dict[str, Any]) -> dict[str, dict[Any, Any]]:
         row["pairs"] = {int(shots): points_of_pairs(found) for shots, found in less.items()}
         for shots, found in measured.items():
             row[shots] = {
-                int(step): plus_minus(100 * one["mean"], 100 * one["half_width"], 1) for step, one in found.items()
+                int(step): percent(one) for step, one in found.items()
             }
         told[name.replace("-", "_")] = row
     return told
@@ -178,21 +178,31 @@ def points_of_pairs(by_steps: dict[str, Any]) -> dict[int, str]:
 
 
 def alphabets(result: dict[str, Any]) -> dict[str, dict[str, dict[str, dict[int, str]]]]:
-    """By start, reading and kind, with underscores: percent with its interval, by steps."""
+    """By start, reading and kind, with underscores: percent with its interval, by steps; `way`: by the percentage of
+    the published budget after which it was tested; `rates` of the test, by seed."""
     return {
-        name.replace("-", "_"): {
-            reading.replace("-", "_"): {
-                kind: {
-                    int(step): plus_minus(100 * one["mean"], 100 * one["half_width"], 1)
-                    for step, one in found[kind].items()
-                }
-                for kind in ("accuracy", "transductive")
-                if kind in found
-            }
-            for reading, found in readings.items()
-        }
+        name.replace("-", "_"): {reading.replace("-", "_"): alphabet(found) for reading, found in readings.items()}
         for name, readings in result["starts"].items()
     }
+
+
+def alphabet(found: dict[str, Any]) -> dict[str, dict[int, str]]:
+    """A start in one reading."""
+    told = {
+        kind: {int(step): percent(one) for step, one in found[kind].items()}
+        for kind in ("accuracy", "transductive")
+        if kind in found
+    }
+    told["way"] = {
+        round(100 * point["gradients"] / 40_000_000): percent(point["accuracy"]["100"])
+        for point in [*found["on_the_way"], found]
+    }
+    return told | {"rates": dict(enumerate(f"{rate:g}" for rate in found["rates"]))}
+
+
+def percent(told: dict[str, Any]) -> str:
+    """A fraction with its interval."""
+    return plus_minus(100 * told["mean"], 100 * told["half_width"], 1)
 
 
 def here(results: dict[str, Any], figure: dict[str, Any]) -> str:
