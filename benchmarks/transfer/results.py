@@ -43,11 +43,12 @@ def write(options: argparse.Namespace) -> None:
 
 
 def by_budget(records: list[dict]) -> dict[str, dict]:
-    """The largest first; what is not trained belongs to each of them."""
+    """The largest first; what is not trained belongs to each of them, with the numbers of images that it has."""
     budgets = sorted({record["budget"] for record in records} - {0}, reverse=True) or [0]
     told = {}
     for budget in budgets:
-        mine = [record for record in records if record["budget"] in (0, budget)]
+        shots = {record["shots"] for record in records if record["budget"] == budget}
+        mine = [record for record in records if record["budget"] in (0, budget) and record["shots"] in shots]
         told[str(budget)] = {"starts": summary(mine), "differences": differences(mine)}
     return told
 

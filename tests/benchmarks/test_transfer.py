@@ -131,7 +131,7 @@ def test_a_probe_trains_the_head_alone():
 
 
 def test_what_is_not_trained_belongs_to_each_budget():
-    cells = [record("random", [0.1] * 3)]
+    cells = [record("random", [0.1] * 3), record("random", [0.1] * 3, shots=5)]
     cells += [
         record(name, [right] * 3, budget=budget)
         for name, right, budget in (
@@ -145,6 +145,7 @@ def test_what_is_not_trained_belongs_to_each_budget():
     assert list(found) == ["2000", "100"]
     for budget, lead, random in (("2000", 0.1, -0.5), ("100", -0.1, -0.3)):
         assert set(found[budget]["starts"]) == {"pretrain", "reptile", "random"}
+        assert "5" not in found[budget]["starts"]["random"]  # of which no trained start is measured
         assert found[budget]["differences"]["reptile"]["100"]["200"]["mean"] == pytest.approx(lead)
         assert found[budget]["differences"]["random"]["100"]["200"]["mean"] == pytest.approx(random)
 
