@@ -158,9 +158,7 @@ def starts(result: dict[str, Any]) -> dict[str, dict[Any, Any]]:
         row: dict[Any, Any] = {"less": {int(shots): points_less(found) for shots, found in less.items()}}
         row["pairs"] = {int(shots): points_of_pairs(found) for shots, found in less.items()}
         for shots, found in measured.items():
-            row[shots] = {
-                int(step): percent(one) for step, one in found.items()
-            }
+            row[shots] = {int(step): percent(one) for step, one in found.items()}
         told[name.replace("-", "_")] = row
     return told
 
