@@ -186,7 +186,7 @@ def alphabets(result: dict[str, Any]) -> dict[str, dict[str, dict[str, dict[int,
 
 def alphabet(found: dict[str, Any]) -> dict[str, dict[int, str]]:
     """A start in one reading."""
-    told = {
+    told: dict[str, Any] = {
         kind: {int(step): percent(one) for step, one in found[kind].items()}
         for kind in ("accuracy", "transductive")
         if kind in found

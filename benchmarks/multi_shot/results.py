@@ -28,7 +28,7 @@ def write(options: argparse.Namespace) -> None:
     """Everything, from the cells that the folder has of this share, or of the largest, and of what is not trained."""
     shares = sorted((float(path.name) for path in (options.output / "cells").iterdir()), reverse=True)
     share = options.share if options.share in shares else shares[0]
-    folders = [options.output / "cells" / f"{one:g}" for one in {0.0, share}]
+    folders = [options.output / "cells" / f"{one:g}" for one in sorted({0.0, share})]
     records = [read_json(path) for folder in folders for path in sorted(folder.glob("*.json"))]
     content = {"seconds": rounded(sum(one["seconds"] for one in records), 4), "starts": summary(records)}
     figures = {"trend": draw_trend(content["starts"])} if any(record["points"] for record in records) else {}
