@@ -175,16 +175,16 @@ def points_of_pairs(by_steps: dict[str, Any]) -> dict[int, str]:
     }
 
 
-def alphabets(result: dict[str, Any]) -> dict[str, dict[str, dict[str, dict[int, str]]]]:
+def alphabets(result: dict[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
     """By start, reading and kind, with underscores: percent with its interval, by steps; `way`: by the percentage of
-    the published budget after which it was tested; `rates` of the test, by seed."""
+    the published budget after which it was tested; `rates` of the test, by seed; `less` joint training."""
     return {
         name.replace("-", "_"): {reading.replace("-", "_"): alphabet(found) for reading, found in readings.items()}
         for name, readings in result["starts"].items()
     }
 
 
-def alphabet(found: dict[str, Any]) -> dict[str, dict[int, str]]:
+def alphabet(found: dict[str, Any]) -> dict[str, Any]:
     """A start in one reading."""
     told: dict[str, Any] = {
         kind: {int(step): percent(one) for step, one in found[kind].items()}
@@ -195,6 +195,9 @@ def alphabet(found: dict[str, Any]) -> dict[str, dict[int, str]]:
         round(100 * point["gradients"] / 40_000_000): percent(point["accuracy"]["100"])
         for point in [*found["on_the_way"], found]
     }
+    if "less_joint" in found:
+        gap = found["less_joint"]
+        told["less"] = f"{100 * gap['mean']:+.1f} ± {100 * gap['half_width']:.1f}"
     return told | {"rates": dict(enumerate(f"{rate:g}" for rate in found["rates"]))}
 
 

@@ -199,7 +199,7 @@ def written(output, *cells):
 def test_the_table_has_each_seed_and_the_published_figure(tmp_path):
     lines = written(tmp_path, *(cell("none", seed, values) for seed, values in enumerate(([0.3, 0.5], [0.5, 0.7]))))
     line = next(line for line in lines if line.startswith("| No pre"))
-    assert "| 40.0, 60.0 | 51.0 | 50.0 ± 26.0 | 2.00 | 0 |" in line
+    assert "|  | 40.0, 60.0 | 51.0 | 50.0 ± 26.0 | 2.00 | 0 |" in line
     assert line.count("50.0 ± 26.0") == 5
     told = json.loads((tmp_path / "results.json").read_text())
     assert results.row(told) == (1.0, "no pre-training, held-out, by batch: 20 at rate 0.1 50.0%; published 51.0%")
@@ -217,6 +217,15 @@ def test_the_way_of_a_start_and_its_tuned_rates_are_told(tmp_path):
     assert "| Leap | 0.1 | 800 | 40.0 ± 127.1 |" in lines
     assert next(line for line in lines if "tuned: 0.3/1 | 60.0 ± 18.4" in line).count("75.5") == 0
     assert next(line for line in lines if line.startswith("| Leap | 20 | 0.1 |")).count("| 75.5 |") == 1
+
+
+def test_a_start_is_compared_with_joint_training_on_the_same_alphabets(tmp_path):
+    joint = [cell("fine-tuning", seed, values) for seed, values in enumerate(([0.2, 0.6], [0.3, 0.7]))]
+    written(tmp_path, *joint, cell("leap", 1, [0.2, 0.6]), cell("reptile", 2, [0.9, 0.9]))
+    told = json.loads((tmp_path / "results.json").read_text())["starts"]
+    assert told["leap"]["batch-20"]["less_joint"] == {"mean": -0.1, "half_width": pytest.approx(0, abs=1e-6)}
+    assert "less_joint" not in told["fine-tuning"]["batch-20"] | told["reptile"]["batch-20"]
+    assert "| -10.0 ± 0.0 | 40.0 |" in (tmp_path / "table.md").read_text()
 
 
 def test_cells_of_another_share_are_left_out(tmp_path):
