@@ -86,15 +86,8 @@ def point(records: list[dict]) -> dict:
 
 
 def table(told: dict) -> str:
-    header = [
-        "start",
-        "batch",
-        "rate",
-        *(counted(step, "step") for step in SHOWN[1:]),
-        "less joint training",
-        "each seed",
-    ]
-    header += ["published", "transductive", "area under the loss", "image gradients before"]
+    header = ["start", "batch", "rate", *(counted(step, "step") for step in SHOWN[1:]), "less joint training"]
+    header += ["each seed", "published", "transductive", "area under the loss", "image gradients before"]
     rows = [start_row(start, *found) for start, readings in told["starts"].items() for found in readings.items()]
     first = next(iter(next(iter(told["starts"].values())).values()))
     tested = f"{counted(first['alphabets'], 'test alphabet')} of each seed"
@@ -102,8 +95,8 @@ def table(told: dict) -> str:
         f"# Alphabets as tasks\n\nAccuracy in % on held-out drawings after so many steps of SGD, {tested}, mean ± 95% "
         f"interval over alphabets; each drawing under {DRAWS} random maps, classified by running averages and so "
         f"inductively. A *tuned* rate is the best on the validation alphabets, of each seed. From *less joint "
-        f"training* on, which is on the same alphabets, all is after {STEPS} steps; *transductive* is by the statistics of the "
-        f"held-out drawings together.\n\n{markdown_table(header, rows)}{trend_part(told['starts'])}"
+        f"training* on, which is on the same alphabets, all is after {STEPS} steps; *transductive* is by the "
+        f"statistics of the held-out drawings together.\n\n{markdown_table(header, rows)}{trend_part(told['starts'])}"
     )
 
 
