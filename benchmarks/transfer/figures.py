@@ -6,6 +6,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.harness.results import counted
+
 
 def numbers(start: dict) -> list[str]:
     """The numbers of images that a start was fitted with, in order."""
@@ -16,13 +18,26 @@ def ordered(keys: Iterable[str]) -> list[str]:
     return sorted(set(keys), key=int)
 
 
-def panels(keys: list[str], *, title: str) -> tuple[Figure, dict[str, Axes]]:
-    figure = Figure(figsize=(max(6.4, 4.6 * len(keys)), 4.8), dpi=110, layout="constrained")
-    axes = figure.subplots(1, max(1, len(keys)), squeeze=False)[0]
+def panels(keys: list[str], *, title: Callable[[str], str]) -> tuple[Figure, dict[str, Axes]]:
+    """A panel for each key, three in a row."""
+    columns = max(1, min(3, len(keys)))
+    rows = max(1, -(-len(keys) // columns))
+    figure = Figure(figsize=(max(6.4, 4.6 * columns), 0.8 + 4 * rows), dpi=110, layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for panel in axes[len(keys) :]:
+        panel.set_axis_off()
     for panel, key in zip(axes, keys, strict=False):
-        panel.set(title=title.format(key))
+        panel.set(title=title(key))
         panel.grid(alpha=0.3)
     return figure, dict(zip(keys, axes, strict=False))
+
+
+def of_images(shots: str) -> str:
+    return f"{counted(int(shots), 'image')} of a class"
+
+
+def of_steps(steps: str) -> str:
+    return counted(int(steps), "step")
 
 
 def all_shots(told: dict) -> list[str]:
@@ -36,17 +51,22 @@ def all_steps(told: dict) -> list[str]:
 def draw_shots(told: dict) -> Figure | None:
     """One panel for each number of steps; None with a single number of images."""
     across = all_shots(told), "images of a class"
-    return draw_accuracy(told, *across, all_steps(told), "{} steps", lambda shots, steps: (shots, steps))
+    return draw_accuracy(told, *across, all_steps(told), of_steps, lambda shots, steps: (shots, steps))
 
 
 def draw_steps(told: dict) -> Figure | None:
     """One panel for each number of images; None with a single number of steps."""
     across = all_steps(told), "steps of fine-tuning"
-    return draw_accuracy(told, *across, all_shots(told), "{} images of a class", lambda steps, shots: (shots, steps))
+    return draw_accuracy(told, *across, all_shots(told), of_images, lambda steps, shots: (shots, steps))
 
 
 def draw_accuracy(
-    told: dict, across: list[str], name: str, keys: list[str], title: str, cell: Callable[[str, str], tuple[str, str]]
+    told: dict,
+    across: list[str],
+    name: str,
+    keys: list[str],
+    title: Callable[[str], str],
+    cell: Callable[[str, str], tuple[str, str]],
 ) -> Figure | None:
     """A panel for each key; `cell(one of across, key)` is a number of images and one of steps."""
     if len(across) < 2:
@@ -72,7 +92,7 @@ def draw_differences(told: dict) -> Figure | None:
     across = all_shots(told)
     if len(across) < 2:
         return None
-    figure, axes = panels(all_steps(told), title="{} steps")
+    figure, axes = panels(all_steps(told), title=of_steps)
     for steps, panel in axes.items():
         for place, (name, start) in enumerate(told["starts"].items()):  # in the colours of the other figures
             by_shots = told["differences"].get(name, {})
@@ -109,7 +129,7 @@ def numbered(panel: Axes, across: list[str]) -> None:
 
 def draw_rates(told: dict) -> Figure:
     """Validation accuracy after the most steps, a panel for each number of images."""
-    figure, axes = panels(all_shots(told), title="{} images of a class")
+    figure, axes = panels(all_shots(told), title=of_images)
     for key, panel in axes.items():
         for start in told["starts"].values():
             tried = start[key][max(start[key], key=int)]["tried"] if key in start else {}
@@ -124,10 +144,10 @@ def draw_budgets(gaps: dict[str, dict[str, dict]], *, title: str) -> Figure | No
     across = ordered(budget for found in gaps.values() for budget in found)
     if len(across) < 2:
         return None
-    figure, axes = panels([title], title="{}")
+    figure, axes = panels([title], title=str)
     panel = axes[title]
     for shots in ordered(gaps):
-        errorbars(panel, gaps[shots], label=f"{shots} images of a class")
+        errorbars(panel, gaps[shots], label=of_images(shots))
     against_zero(panel, "image gradients of each start", "points of accuracy on test classes")
     numbered(panel, across)
     return with_legend(figure, axes)
