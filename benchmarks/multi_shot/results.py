@@ -177,10 +177,16 @@ def last_accuracy(found: dict) -> float:
 
 
 def row(told: dict) -> Row:
-    """The minutes on two cores, and what comes of no pre-training in each reading."""
-    found = [
+    """The minutes on two cores, what comes of no pre-training in each reading, and of the starts as published."""
+    none = [
         f"{reading['batch']} at rate {reading['rates'][0]:g} {last_accuracy(reading):.1f}%"
         for name, reading in told["starts"]["none"].items()
         if not READINGS[name].tuned
     ]
-    return told["seconds"] / 60 / 2, f"no pre-training, held-out, by batch: {', '.join(found)}; published 51.0%"
+    trained = [
+        f"{STARTS[name].label} {last_accuracy(readings[AS_PUBLISHED]):.1f}%"
+        for name, readings in told["starts"].items()
+        if readings.get(AS_PUBLISHED, {}).get("gradients")
+    ]
+    found = f"no pre-training, held-out, by batch: {', '.join(none)}; published 51.0%"
+    return told["seconds"] / 60 / 2, "; ".join([found, *trained])
