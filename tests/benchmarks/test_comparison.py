@@ -259,8 +259,8 @@ def test_a_peer_that_is_wrong_missing_or_fails_is_reported_and_the_rest_goes_on(
     assert not {"wrong", "nan", "missing", "raising"} & {name for name in records if "median" in records[name]}
     assert records["right"]["largest_difference"] == 0
     assert len(records["right"]["meta_steps_per_second"]) == 2
-    assert records["right"]["steps_a_turn"] in (64, 128)
-    assert records["right"]["median"] == pytest.approx(1e4, rel=0.5)
+    assert records["right"]["steps_a_turn"] in (16, 32, 64, 128)  # of 0.1 ms, or more on a busy machine, in 10 ms
+    assert 1e3 < records["right"]["median"] < 1.01e4
     options = Namespace(output=tmp_path, command="", threads=1, repeats=2, seconds=0.01)
     results.write(options, {"sine-1x1": records}, entries(*records))
     text = (tmp_path / "table.md").read_text()
