@@ -100,7 +100,7 @@ def member(record: dict[str, Any]) -> dict[str, Any]:
     for measure, found in record.get("accuracy", {}).items():
         told[measure] = percent(found)
     for measure, found in record.get("more_than_maml", {}).items():
-        told["more"][measure] = f"{100 * found['mean']:+.1f} ± {100 * found['half_width']:.1f}"
+        told["more"][measure] = percent(found, "+")
     for step, found in record.get("error_after_steps", {}).items():
         digits = 2 if found and found["mean"] >= 0.1 else 4
         told["error"][int(step)] = (
@@ -153,19 +153,12 @@ def starts(result: dict[str, Any]) -> dict[str, dict[Any, Any]]:
     also by pairs of networks."""
     told: dict[str, dict[Any, Any]] = {}
     for name, start in result["starts"].items():
-        measured = {int(shots): found for shots, found in start.items() if shots.isdigit()}
         less = result["differences"].get(name, {})
-        row: dict[Any, Any] = {"less": {int(shots): points_less(found) for shots, found in less.items()}}
+        row: dict[Any, Any] = {"less": {int(shots): percents(found, "+") for shots, found in less.items()}}
         row["pairs"] = {int(shots): points_of_pairs(found) for shots, found in less.items()}
-        for shots, found in measured.items():
-            row[shots] = {int(step): percent(one) for step, one in found.items()}
+        row |= {int(shots): percents(found) for shots, found in start.items() if shots.isdigit()}
         told[name.replace("-", "_")] = row
     return told
-
-
-def points_less(by_steps: dict[str, Any]) -> dict[int, str]:
-    """By steps: so many points more, with the interval."""
-    return {int(step): f"{100 * one['mean']:+.1f} ± {100 * one['half_width']:.1f}" for step, one in by_steps.items()}
 
 
 def points_of_pairs(by_steps: dict[str, Any]) -> dict[int, str]:
@@ -179,31 +172,34 @@ def alphabets(result: dict[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
     """By start, reading and kind, with underscores: percent with its interval, by steps; `way`: by the percentage of
     the published budget after which it was tested; `rates` of the test, by seed; `less` joint training."""
     return {
-        name.replace("-", "_"): {reading.replace("-", "_"): alphabet(found) for reading, found in readings.items()}
+        name.replace("-", "_"): {
+            reading.replace("-", "_"): alphabet(found, result["published_gradients"])
+            for reading, found in readings.items()
+        }
         for name, readings in result["starts"].items()
     }
 
 
-def alphabet(found: dict[str, Any]) -> dict[str, Any]:
+def alphabet(found: dict[str, Any], published_gradients: int) -> dict[str, Any]:
     """A start in one reading."""
-    told: dict[str, Any] = {
-        kind: {int(step): percent(one) for step, one in found[kind].items()}
-        for kind in ("accuracy", "transductive")
-        if kind in found
-    }
+    told: dict[str, Any] = {kind: percents(found[kind]) for kind in ("accuracy", "transductive") if kind in found}
     told["way"] = {
-        round(100 * point["gradients"] / 40_000_000): percent(point["accuracy"]["100"])
+        round(100 * point["gradients"] / published_gradients): percent(point["accuracy"]["100"])
         for point in [*found["on_the_way"], found]
     }
     if "less_joint" in found:
-        gap = found["less_joint"]
-        told["less"] = f"{100 * gap['mean']:+.1f} ± {100 * gap['half_width']:.1f}"
+        told["less"] = percent(found["less_joint"], "+")
     return told | {"rates": dict(enumerate(f"{rate:g}" for rate in found["rates"]))}
 
 
-def percent(told: dict[str, Any]) -> str:
-    """A fraction with its interval."""
-    return plus_minus(100 * told["mean"], 100 * told["half_width"], 1)
+def percents(by_steps: dict[str, Any], sign: str = "") -> dict[int, str]:
+    """Fractions with their intervals, by steps."""
+    return {int(step): percent(one, sign) for step, one in by_steps.items()}
+
+
+def percent(told: dict[str, Any], sign: str = "") -> str:
+    """A fraction with its interval; with the sign "+", one that is a difference."""
+    return f"{100 * told['mean']:{sign}.1f} ± {100 * told['half_width']:.1f}"
 
 
 def here(results: dict[str, Any], figure: dict[str, Any]) -> str:

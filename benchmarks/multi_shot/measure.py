@@ -13,7 +13,7 @@ import numpy as np
 
 import jax_meta
 from benchmarks.harness.progress import Begin
-from benchmarks.harness.rates import best_rate, search
+from benchmarks.harness.rates import Scores, best_rate, search
 from benchmarks.harness.results import rounded
 from benchmarks.multi_shot.network import Network, floats, loss_of, optimizer_of
 from benchmarks.multi_shot.protocol import DRAWS, FIRST_RATES, HELD_OUT, RATES, READINGS, SHOWN, STEPS, WAYS
@@ -84,9 +84,7 @@ def splits_of(folder: Path, seed: int) -> Splits:
     return jax_meta.datasets.load_omniglot(place, split="alphabets", seed=seed, resample="nearest")
 
 
-def scores(
-    images: ClassImages, batch: int, params: Any, key: jax.Array, tell: Callable[..., None]
-) -> dict[float, list[float]]:
+def scores(images: ClassImages, batch: int, params: Any, key: jax.Array, tell: Callable[..., None]) -> Scores:
     """Of rates, the accuracies on the validation alphabets after all steps."""
 
     def score(rate: float) -> list[float]:

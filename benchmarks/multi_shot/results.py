@@ -31,7 +31,8 @@ def write(options: argparse.Namespace) -> None:
     share = options.share if options.share in shares else shares[0]
     folders = [options.output / "cells" / f"{one:g}" for one in sorted({0.0, share})]
     records = [read_json(path) for folder in folders for path in sorted(folder.glob("*.json"))]
-    content = {"seconds": rounded(sum(one["seconds"] for one in records), 4), "starts": summary(records)}
+    seconds = rounded(sum(one["seconds"] for one in records), 4)
+    content = {"seconds": seconds, "published_gradients": PUBLISHED_GRADIENTS, "starts": summary(records)}
     figures = {"trend": draw_trend(content["starts"])} if any(record["points"] for record in records) else {}
     write_results(options, content, table(content), **figures)
 
@@ -154,10 +155,10 @@ def draw_trend(starts: dict) -> Figure:
 
 def draw_way(panel: Axes, start: Start, found: dict, colour: str) -> None:
     """The way of a start, or the height of one that is not trained; and what was published of its end."""
-    way = [*found["on_the_way"], found]
     if not found["gradients"]:
         panel.axhline(last_accuracy(found), linestyle=":", color=colour, label=start.label)
         return
+    way = [*found["on_the_way"], found]
     heights = [last_accuracy(one) for one in way]
     panel.plot([one["gradients"] for one in way], heights, "o-", markersize=4, color=colour, label=start.label)
     if start.published:

@@ -140,7 +140,8 @@ def draw_rates(told: dict) -> Figure:
 
 
 def draw_budgets(gaps: dict[str, dict[str, dict]], *, title: str) -> Figure | None:
-    """A difference against the budget, a line for each number of images, `gaps[shots][budget]`; None with one."""
+    """A difference against the budget, `gaps[shots][budget]`, a line for each number of images with several, if any."""
+    gaps = {shots: found for shots, found in gaps.items() if len(found) > 1}
     across = ordered(budget for found in gaps.values() for budget in found)
     if len(across) < 2:
         return None

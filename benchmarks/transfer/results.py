@@ -8,19 +8,23 @@ import numpy as np
 from benchmarks.harness.results import (
     Row,
     counted,
-    estimated,
     markdown_table,
     percent,
     read_json,
     rounded,
     write_results,
 )
+from benchmarks.transfer.differences import (
+    ENDPOINT_STEPS,
+    described,
+    differences,
+    endpoint,
+    gap,
+    gaps_by_budget,
+    verdict,
+)
 from benchmarks.transfer.figures import draw_budgets, draw_differences, draw_rates, draw_shots, draw_steps
 from benchmarks.transfer.starts import METHODS, STARTS
-
-BASELINE, QUESTION = "pretrain", "reptile"
-ENDPOINT_STEPS, ENDPOINT_SHOTS = 200, (100, 500)
-LEAST = 0.005  # a difference that is smaller does not matter
 
 
 def write(options: argparse.Namespace) -> None:
@@ -97,73 +101,6 @@ def methods_of(part: dict) -> dict:
 def superclass_mean(records: list[dict], name: str, record: dict, steps: str) -> float:
     mine = np.array(record["kinds"]) != "mixed"
     return rounded(float(task_means(records, name, record["shots"], steps)[mine].mean()), 4)
-
-
-def described(values: np.ndarray) -> dict:
-    return {**estimated(values), "tasks": len(values)}
-
-
-def differences(records: list[dict]) -> dict[str, Any]:
-    """By start, images and steps: accuracy less that of pre-training on the same tasks, by the seeds that both have."""
-    by_cell = {(record["start"], record["shots"], record["seed"]): record for record in records}
-    told: dict[str, Any] = {}
-    for name in STARTS:
-        for shots in sorted({record["shots"] for record in records}):
-            seeds = [seed for start, k, seed in by_cell if (start, k) == (name, shots)]
-            both = [seed for seed in seeds if (BASELINE, shots, seed) in by_cell]
-            if name == BASELINE or not both:
-                continue
-            pairs = [(by_cell[name, shots, seed], by_cell[BASELINE, shots, seed]) for seed in both]
-            for steps in pairs[0][0]["test"]:
-                gaps = [paired(*pair, steps) for pair in pairs if steps in pair[1]["test"]]
-                if gaps:
-                    of_seeds = [rounded(float(gap.mean()), 4) for gap in gaps]
-                    found = {**described(np.mean(gaps, axis=0)), "of_seeds": of_seeds}
-                    told.setdefault(name, {}).setdefault(str(shots), {})[steps] = found
-    return told
-
-
-def paired(record: dict, baseline: dict, steps: str) -> np.ndarray:
-    """The difference on each task; raises ValueError where the two are not of the same tasks."""
-    if tested_on(record, steps) != tested_on(baseline, steps):
-        raise ValueError(f"{record['start']} was tested on other tasks than {baseline['start']}: use another --output.")
-    return np.mean(record["test"][steps], axis=1) - np.mean(baseline["test"][steps], axis=1)
-
-
-def tested_on(record: dict, steps: str) -> tuple[list[str], list[int]]:
-    """The kind of each task, and its draws."""
-    return record["kinds"], [len(draws) for draws in record["test"][steps]]
-
-
-def verdict(difference: dict) -> str:
-    """What the endpoint says, by the rule that was fixed before the test."""
-    low, high = difference["mean"] - difference["half_width"], difference["mean"] + difference["half_width"]
-    if low > 0 and difference["mean"] >= LEAST:
-        return "Reptile is the better start"
-    if high < 0 and difference["mean"] <= -LEAST:
-        return "pre-training is the better start"
-    return "the two cannot be told apart"
-
-
-def gap(told: dict, start: str, shots: str, steps: str) -> dict | None:
-    """Of a budget, a start's difference from pre-training; None where it is not measured."""
-    return told["differences"].get(start, {}).get(shots, {}).get(steps)
-
-
-def endpoint(told: dict) -> dict[int, dict]:
-    """Of a budget, the differences that the question is about, by images of a class; only those that are measured."""
-    found = {shots: gap(told, QUESTION, str(shots), str(ENDPOINT_STEPS)) for shots in ENDPOINT_SHOTS}
-    return {shots: one for shots, one in found.items() if one}
-
-
-def gaps_by_budget(budgets: dict[str, dict]) -> dict[str, dict[str, dict]]:
-    """The question's difference after the endpoint's steps, by images of a class and by budget, the smallest first."""
-    told: dict[str, dict[str, dict]] = {}
-    for budget in sorted(budgets, key=int):
-        for shots in budgets[budget]["differences"].get(QUESTION, {}):
-            if one := gap(budgets[budget], QUESTION, shots, str(ENDPOINT_STEPS)):
-                told.setdefault(shots, {})[budget] = one
-    return told
 
 
 def table(told: dict) -> str:
