@@ -242,13 +242,13 @@ def entries(*names):
     return {name: Entry(name, f"tests.benchmarks.comparison_peers:{name}", "it", "other") for name in names}
 
 
-def compare(*names, machine=MACHINE, **options):
-    return measure(sine(1, 1), {"a": np.ones(1)}, entries(*names), machine, Turns(2, 0.01, **options))
+def compare(*names, machine=MACHINE, seconds=0.01, **options):
+    return measure(sine(1, 1), {"a": np.ones(1)}, entries(*names), machine, Turns(2, seconds, **options))
 
 
 @pytest.mark.slow
 def test_a_peer_that_is_wrong_missing_or_fails_is_reported_and_the_rest_goes_on(folder, tmp_path):
-    records = compare("right", "wrong", "nan", "missing", "raising", "crashing")
+    records = compare("right", "wrong", "nan", "missing", "raising", "crashing", seconds=0.1)
     told = {name: record["status"] for name, record in records.items()}
     assert told["right"] == "measured"
     assert told["wrong"] == "disagrees: its first losses differ by 0.0e+00 and 3.0e-02 of themselves"
@@ -259,8 +259,8 @@ def test_a_peer_that_is_wrong_missing_or_fails_is_reported_and_the_rest_goes_on(
     assert not {"wrong", "nan", "missing", "raising"} & {name for name in records if "median" in records[name]}
     assert records["right"]["largest_difference"] == 0
     assert len(records["right"]["meta_steps_per_second"]) == 2
-    assert records["right"]["steps_a_turn"] in (16, 32, 64, 128)  # of 0.1 ms, or more on a busy machine, in 10 ms
-    assert 1e3 < records["right"]["median"] < 1.01e4
+    assert records["right"]["steps_a_turn"] in (512, 1024)  # long turns: a busy machine is late by milliseconds
+    assert records["right"]["median"] == pytest.approx(1e4, rel=0.5)
     options = Namespace(output=tmp_path, command="", threads=1, repeats=2, seconds=0.01)
     results.write(options, {"sine-1x1": records}, entries(*records))
     text = (tmp_path / "table.md").read_text()
