@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.harness.results import counted
+
+BESIDE = 1.06  # so many times as far right is each start's interval, that none hides another
 
 
 def numbers(start: dict) -> list[str]:
@@ -80,11 +83,17 @@ def draw_accuracy(
 
 def lines(told: dict, panel: Axes, cells: dict[str, tuple[str, str]]) -> None:
     """A line for each start, over the cells that it has, by images and steps."""
-    for start in told["starts"].values():
+    for place, start in enumerate(told["starts"].values()):
         found = {int(key): start.get(shots, {}).get(steps) for key, (shots, steps) in cells.items()}
         points = [(key, 100 * one["mean"]) for key, one in found.items() if one]
-        panel.plot(*columns(points), marker="o", markersize=4, label=start["label"])
+        panel.plot(*columns(points), label=start["label"], **look(place))
     numbered(panel, list(cells))
+
+
+def look(place: int) -> dict[str, Any]:
+    """Of a start, the same in every figure; there are ten colours, and more starts."""
+    shape = {"marker": "o", "linestyle": "-"} if place < 10 else {"marker": "s", "linestyle": "--"}
+    return {"color": f"C{place % 10}", "markersize": 4, **shape}
 
 
 def draw_differences(told: dict) -> Figure | None:
@@ -93,22 +102,24 @@ def draw_differences(told: dict) -> Figure | None:
     if len(across) < 2:
         return None
     figure, axes = panels(all_steps(told), title=of_steps)
+    places = {name: place for place, name in enumerate(told["starts"]) if name in told["differences"]}
+    middle = float(np.mean(list(places.values())))
     for steps, panel in axes.items():
-        for place, (name, start) in enumerate(told["starts"].items()):  # in the colours of the other figures
-            by_shots = told["differences"].get(name, {})
-            found = {shots: one[steps] for shots, one in by_shots.items() if steps in one}
+        for name, place in places.items():
+            found = {shots: one[steps] for shots, one in told["differences"][name].items() if steps in one}
             if found:
-                errorbars(panel, found, label=start["label"], color=f"C{place}")
+                style = {"label": told["starts"][name]["label"], **look(place)}
+                errorbars(panel, found, aside=BESIDE ** (place - middle), **style)
         against_zero(panel, "images of a class", "points more than pre-training")
         numbered(panel, across)
     return with_legend(figure, axes)
 
 
-def errorbars(panel: Axes, found: dict[str, dict], **style: Any) -> None:
-    """Differences in points with their intervals, `found[number]`."""
+def errorbars(panel: Axes, found: dict[str, dict], *, aside: float = 1.0, **style: Any) -> None:
+    """Differences in points with their intervals, `found[number]`, at so many times the number."""
     order = ordered(found)
     means, widths = ([100 * found[key][name] for key in order] for name in ("mean", "half_width"))
-    panel.errorbar([int(key) for key in order], means, widths, fmt="o-", markersize=4, capsize=4, **style)
+    panel.errorbar([aside * int(key) for key in order], means, widths, capsize=3, **style)
 
 
 def against_zero(panel: Axes, across: str, upwards: str) -> None:
@@ -131,10 +142,10 @@ def draw_rates(told: dict) -> Figure:
     """Validation accuracy after the most steps, a panel for each number of images."""
     figure, axes = panels(all_shots(told), title=of_images)
     for key, panel in axes.items():
-        for start in told["starts"].values():
+        for place, start in enumerate(told["starts"].values()):
             tried = start[key][max(start[key], key=int)]["tried"] if key in start else {}
             points = [(float(rate), 100 * value) for rate, value in tried.items()]
-            panel.plot(*columns(sorted(points)), marker="o", markersize=4, label=start["label"])
+            panel.plot(*columns(sorted(points)), label=start["label"], **look(place))
         panel.set(xscale="log", xlabel="rate of fine-tuning", ylabel="accuracy on validation classes, %")
     return with_legend(figure, axes)
 
@@ -147,8 +158,8 @@ def draw_budgets(gaps: dict[str, dict[str, dict]], *, title: str) -> Figure | No
         return None
     figure, axes = panels([title], title=str)
     panel = axes[title]
-    for shots in ordered(gaps):
-        errorbars(panel, gaps[shots], label=of_images(shots))
+    for place, shots in enumerate(ordered(gaps)):
+        errorbars(panel, gaps[shots], label=of_images(shots), **look(place))
     against_zero(panel, "image gradients of each start", "points of accuracy on test classes")
     numbered(panel, across)
     return with_legend(figure, axes)

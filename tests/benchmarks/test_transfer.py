@@ -271,6 +271,11 @@ def test_a_figure_is_drawn_where_there_is_more_than_one_number_to_draw_it_agains
     assert [list(line.lines[0].get_xdata()) for line in drawn.containers] == [[50, 1_000]] * 2
 
 
+def test_no_two_starts_look_alike_in_a_figure():
+    looks = [tuple(figures.look(place).values()) for place in range(len(starts.STARTS))]
+    assert len(set(looks)) == len(looks)
+
+
 def test_without_the_two_starts_there_is_no_endpoint(tmp_path):
     write_json(tmp_path / "cells" / "0" / "random-100-0.json", record("random", [0.3, 0.3, 0.3]))
     results.write(options_of(tmp_path))
