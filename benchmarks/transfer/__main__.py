@@ -6,11 +6,12 @@
 
 A residual network of 0.3 million parameters on CIFAR-100, split by superclass as FC100. A start is trained on 60
 classes for a budget of gradients of single images, whatever its method; its own rate is the best of three after a tenth
-of the budget, each fine-tuned on validation tasks. Then it is fitted to tasks of five unseen classes, with 1 to 500
-images of each, by SGD with momentum whose rate falls to 0 as a cosine; that rate is chosen for every start, number of
-images and number of steps on validation tasks, from one grid. A probe trains the head alone, and is tuned likewise. All
-starts get the same tasks, minibatches and augmentation. The endpoint, fixed before the test: accuracy from Reptile less
-that from pre-training after 200 steps, with 100 and 500 images of a class.
+of the budget, each fine-tuned on validation tasks, or of more where that is the least or the largest. Then it is fitted
+to tasks of five unseen classes, with 1 to 500 images of each, by SGD with momentum whose rate falls to 0 as a cosine;
+that rate is chosen for every start, number of images and number of steps on validation tasks, from one grid. A probe
+trains the head alone, and is tuned likewise. All starts get the same tasks, minibatches and augmentation. The endpoint,
+fixed before the test: accuracy from Reptile less that from pre-training after 200 steps, with 100 and 500 images of a
+class.
 
 --data is a folder with cifar-100-python.tar.gz, or with a folder cifar100 in it. It writes a file a cell to cells/ and
 the starts to starts/, and from all that are there results.json, table.md and the figures. What is there is not done

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.harness.progress import Begin
-from benchmarks.harness.rates import best_rate
+from benchmarks.harness.rates import best_rate, search
 from benchmarks.harness.results import read_json, rounded, write_json
-from benchmarks.transfer.fine_tuning import SPARE, Data, fitted, places, tasks_of
+from benchmarks.transfer.fine_tuning import RATES, SPARE, Data, fitted, places, tasks_of
 from benchmarks.transfer.starts import METHODS, STARTS, Train, parts_of, random_start, trainer, tuned_as
 from jax_meta.datasets import Splits
 
-TRIAL = 0.1  # of the budget, that a trial of a method's rate has
+TRIAL = 0.1  # of the budget, that a trial of a method's rate has, from the first seed's random start
 TRIAL_SHOTS, TRIAL_STEPS, TRIAL_RATES = 100, 50, (0.03, 0.1)  # with which it is fine-tuned on validation tasks
 
 
@@ -68,20 +68,28 @@ def trainer_of(work: Work, method: str) -> Train:
 
 
 def chosen_rate(work: Work, method: str, budget: int) -> tuple[float, dict]:
-    """The best of a method's rates, each after a tenth of the budget from the first seed's random start."""
-    method, output = tuned_as(method), work.options.output
-    path = output / "cells" / str(budget) / "trials" / f"{method}.json"
-    if not path.exists():
-        count = work.options.validation_tasks
-        validation = tasks_of(work.splits.val, "val", TRIAL_SHOTS, count=count, draws=1, spare=SPARE["val"])
-        scores = {}
-        for rate in METHODS[method].rates:
-            with work.begin(f"trial of {method} with {rate:g}", parts_of(METHODS[method], TRIAL * budget)) as tell:
-                found = trainer_of(work, method)(random_start(0), rate, TRIAL * budget, 0, tell)
-                scores[rate] = max(trial_score(found.body, validation, fine) for fine in TRIAL_RATES)
-        write_json(path, {f"{rate:g}": rounded(score, 4) for rate, score in scores.items()})
-    trials = read_json(path)
-    return best_rate({float(rate): [score] for rate, score in trials.items()}), trials
+    """The best of a method's rates, and the score of each; where it is at an edge of those, also of the next."""
+    method = tuned_as(method)
+    path = work.options.output / "cells" / str(budget) / "trials" / f"{method}.json"
+    scores = read_json(path) if path.exists() else {}
+
+    def score(rate: float) -> list[float]:
+        if f"{rate:g}" not in scores:
+            scores[f"{rate:g}"] = rounded(trial(work, method, rate, TRIAL * budget), 4)
+            write_json(path, scores)
+        return [scores[f"{rate:g}"]]
+
+    tried = search(score, RATES, METHODS[method].rates)
+    return best_rate(tried), {f"{rate:g}": one for rate, [one] in tried.items()}
+
+
+def trial(work: Work, method: str, rate: float, gradients: float) -> float:
+    """Accuracy on validation tasks of what a method makes of the first seed's random start."""
+    options: dict = {"count": work.options.validation_tasks, "draws": 1, "spare": SPARE["val"]}
+    validation = tasks_of(work.splits.val, "val", TRIAL_SHOTS, **options)
+    with work.begin(f"trial of {method} with {rate:g}", parts_of(METHODS[method], gradients)) as tell:
+        found = trainer_of(work, method)(random_start(0), rate, gradients, 0, tell)
+        return max(trial_score(found.body, validation, fine) for fine in TRIAL_RATES)
 
 
 def trial_score(body: Any, validation: list[list[Data]], rate: float) -> float:

@@ -248,6 +248,22 @@ def test_the_table_has_the_endpoint_first_and_what_is_done(tmp_path):
     assert [path.name for path in tmp_path.glob("*.png")] == ["rates.png"]
 
 
+def test_trials_go_beyond_the_rates_of_a_method_where_the_best_is_at_their_edge_and_are_kept(tmp_path, monkeypatch):
+    scores, made = {0.01: 0.3, 0.03: 0.4, 0.1: 0.5, 0.3: 0.45}, []
+
+    def trial(work, method, rate, gradients):
+        made.append((method, rate, gradients))
+        return scores[rate]
+
+    monkeypatch.setattr(kept, "trial", trial)
+    work = kept.Work(Namespace(output=tmp_path), None, {}, None)
+    expected = 0.1, {"0.01": 0.3, "0.03": 0.4, "0.1": 0.5, "0.3": 0.45}
+    assert kept.chosen_rate(work, "reptile-8", 1_000) == expected
+    assert made == [("reptile-8", rate, 100.0) for rate in (0.01, 0.03, 0.1, 0.3)]
+    assert kept.chosen_rate(work, "reptile-8", 1_000) == expected
+    assert len(made) == 4
+
+
 def test_a_figure_is_drawn_where_there_is_more_than_one_number_to_draw_it_against(tmp_path):
     for budget in (1_000, 50):
         for name, right in (("pretrain", [0.3, 0.5, 0.4]), ("reptile", [0.4, 0.6, 0.5])):
