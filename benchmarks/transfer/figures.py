@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -83,17 +82,25 @@ def draw_accuracy(
 
 def lines(told: dict, panel: Axes, cells: dict[str, tuple[str, str]]) -> None:
     """A line for each start, over the cells that it has, by images and steps."""
-    for place, start in enumerate(told["starts"].values()):
+    for name, style in styles(told).items():
+        start = told["starts"][name]
         found = {int(key): start.get(shots, {}).get(steps) for key, (shots, steps) in cells.items()}
         points = [(key, 100 * one["mean"]) for key, one in found.items() if one]
-        panel.plot(*columns(points), label=start["label"], **look(place))
+        panel.plot(*columns(points), **style)
     numbered(panel, list(cells))
 
 
 def look(place: int) -> dict[str, Any]:
-    """Of a start, the same in every figure; there are ten colours, and more starts."""
+    """Of a line; there are ten colours, and more starts."""
     shape = {"marker": "o", "linestyle": "-"} if place < 10 else {"marker": "s", "linestyle": "--"}
     return {"color": f"C{place % 10}", "markersize": 4, **shape}
+
+
+def styles(told: dict) -> dict[str, dict[str, Any]]:
+    """By start, its label and its look in every figure."""
+    return {
+        name: {"label": start["label"], **look(place)} for place, (name, start) in enumerate(told["starts"].items())
+    }
 
 
 def draw_differences(told: dict) -> Figure | None:
@@ -102,14 +109,13 @@ def draw_differences(told: dict) -> Figure | None:
     if len(across) < 2:
         return None
     figure, axes = panels(all_steps(told), title=of_steps)
-    places = {name: place for place, name in enumerate(told["starts"]) if name in told["differences"]}
-    middle = float(np.mean(list(places.values())))
+    style = styles(told)
+    middle = (len(told["differences"]) - 1) / 2
     for steps, panel in axes.items():
-        for name, place in places.items():
-            found = {shots: one[steps] for shots, one in told["differences"][name].items() if steps in one}
+        for place, (name, by_shots) in enumerate(told["differences"].items()):
+            found = {shots: one[steps] for shots, one in by_shots.items() if steps in one}
             if found:
-                style = {"label": told["starts"][name]["label"], **look(place)}
-                errorbars(panel, found, aside=BESIDE ** (place - middle), **style)
+                errorbars(panel, found, aside=BESIDE ** (place - middle), **style[name])
         against_zero(panel, "images of a class", "points more than pre-training")
         numbered(panel, across)
     return with_legend(figure, axes)
@@ -142,10 +148,11 @@ def draw_rates(told: dict) -> Figure:
     """Validation accuracy after the most steps, a panel for each number of images."""
     figure, axes = panels(all_shots(told), title=of_images)
     for key, panel in axes.items():
-        for place, start in enumerate(told["starts"].values()):
+        for name, style in styles(told).items():
+            start = told["starts"][name]
             tried = start[key][max(start[key], key=int)]["tried"] if key in start else {}
             points = [(float(rate), 100 * value) for rate, value in tried.items()]
-            panel.plot(*columns(sorted(points)), label=start["label"], **look(place))
+            panel.plot(*columns(sorted(points)), **style)
         panel.set(xscale="log", xlabel="rate of fine-tuning", ylabel="accuracy on validation classes, %")
     return with_legend(figure, axes)
 
