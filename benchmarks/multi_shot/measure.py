@@ -44,9 +44,10 @@ class Cell(NamedTuple):
 
 def measure(options: argparse.Namespace, cell: Cell, begin: Begin) -> dict:
     """The record of a cell: its last point, and those on the way."""
-    splits, reading, clock = splits_of(options.data, cell.seed), READINGS[cell.reading], time.process_time()
-    found = []
-    for gradients, params, key in points(options, cell, splits, begin):
+    splits, reading = splits_of(options.data, cell.seed), READINGS[cell.reading]
+    found, seconds = [], {"training": 0.0, "testing": 0.0}
+    for gradients, params, training, key in points(options, cell, splits, begin):
+        seconds["training"], clock = training, time.process_time()
         with begin(f"{cell.name}, after {gradients:,} image gradients", 1) as tell:
             tried = scores(splits.val, reading.batch, params, key, tell) if reading.tuned else {}
             rate = best_rate(tried) if tried else reading.rate
@@ -54,27 +55,27 @@ def measure(options: argparse.Namespace, cell: Cell, begin: Begin) -> dict:
             test = tested(splits.test, reading.batch, rate, params, key)
         means = {f"{one:g}": float(np.mean(score)) for one, score in tried.items()}
         found.append({"gradients": gradients, "rate": rate, "tried": rounded(means, 4), **test})
+        seconds["testing"] += time.process_time() - clock
     last = found.pop()
-    spent = rounded(time.process_time() - clock, 4)
-    return {**cell._asdict(), "batch": reading.batch, **last, "points": found, "seconds": spent}
+    return {**cell._asdict(), "batch": reading.batch, **last, "points": found, "seconds": rounded(seconds, 4)}
 
 
 def points(
     options: argparse.Namespace, cell: Cell, splits: Splits, begin: Begin
-) -> Iterator[tuple[int, Any, jax.Array]]:
-    """On the way of a start: image gradients, parameters, and the key of the tests."""
+) -> Iterator[tuple[int, Any, float, jax.Array]]:
+    """On the way of a start: image gradients, parameters, seconds of training, and the key of the tests."""
     network_key, train_key, test_key = jax.random.split(jax.random.key(cell.seed), 3)
     params = Network(WAYS).init(network_key, jnp.zeros((1, 28, 28, 1)))
     reading, make = READINGS[cell.reading], STARTS[cell.start].way
     if make is None:
-        yield 0, params, test_key
+        yield 0, params, 0.0, test_key
         return
     way = make(splits, params, reading, train_key)
     for point in [cell.share] if reading.tuned else points_to(cell.share):
         meta_steps = meta_steps_of(way, point)
         with begin(f"{cell.name}, training", meta_steps) as tell:
-            found = trained(way, train_key, cell.folder(options.output), meta_steps, tell)
-        yield meta_steps * way.gradients, found, test_key
+            found, seconds = trained(way, train_key, cell.folder(options.output), meta_steps, tell)
+        yield meta_steps * way.gradients, found, seconds, test_key
 
 
 @cache

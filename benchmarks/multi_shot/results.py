@@ -31,10 +31,19 @@ def write(options: argparse.Namespace) -> None:
     share = options.share if options.share in shares else shares[0]
     folders = [options.output / "cells" / f"{one:g}" for one in sorted({0.0, share})]
     records = [read_json(path) for folder in folders for path in sorted(folder.glob("*.json"))]
-    seconds = rounded(sum(one["seconds"] for one in records), 4)
-    content = {"seconds": seconds, "published_gradients": PUBLISHED_GRADIENTS, "starts": summary(records)}
+    content = {
+        "seconds": rounded(seconds(records), 4),
+        "published_gradients": PUBLISHED_GRADIENTS,
+        "starts": summary(records),
+    }
     figures = {"trend": draw_trend(content["starts"])} if any(record["points"] for record in records) else {}
     write_results(options, content, table(content), **figures)
+
+
+def seconds(records: list[dict]) -> float:
+    """Of all training, which the readings of a batch share, and of all tests."""
+    training = {(one["start"], one["batch"], one["seed"]): one["seconds"]["training"] for one in records}
+    return sum(training.values()) + sum(one["seconds"]["testing"] for one in records)
 
 
 def summary(records: list[dict]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The starts: none, and those that twenty-five alphabets teach, with the settings of Leap's code."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -132,8 +133,9 @@ def meta_steps_of(way: Way, share: float) -> int:
     return max(1, round(share * PUBLISHED_GRADIENTS / way.gradients))
 
 
-def trained(way: Way, key: jax.Array, folder: Path, meta_steps: int, tell: Callable[..., None]) -> Any:
-    """The parameters after so many meta-steps, from the folder's checkpoints so far as they are there."""
+def trained(way: Way, key: jax.Array, folder: Path, meta_steps: int, tell: Callable[..., None]) -> tuple[Any, float]:
+    """After so many meta-steps the parameters, from the folder's checkpoints so far as they are there, and the seconds
+    of all of them."""
     state = jax_meta.init(way.learner, way.outer, way.params, key)
     try:
         state = jax_meta.load_state(folder, state, step=meta_steps)
@@ -152,4 +154,5 @@ def trained(way: Way, key: jax.Array, folder: Path, meta_steps: int, tell: Calla
             save_seconds=SAVE_SECONDS,
             report=lambda now: tell(f"loss {now.record.get('loss', jnp.nan):.2f}", now.step),
         )
-    return way.to_test(state.params)
+    times = map(json.loads, (folder / "times.jsonl").read_text("utf-8").splitlines())
+    return way.to_test(state.params), max(line["seconds"] for line in times if line["step"] <= meta_steps)

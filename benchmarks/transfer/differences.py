@@ -69,11 +69,27 @@ def endpoint(told: dict) -> dict[int, dict]:
     return {shots: one for shots, one in found.items() if one}
 
 
-def gaps_by_budget(budgets: dict[str, dict]) -> dict[str, dict[str, dict]]:
-    """The question's difference after the endpoint's steps, by images of a class and by budget, the smallest first."""
+def gaps_by_budget(records: list[dict]) -> dict[str, dict[str, dict]]:
+    """The question's difference after the endpoint's steps, by images of a class and by budget, the smallest first; by
+    the seeds that all its budgets have, so that those are all that differs."""
     told: dict[str, dict[str, dict]] = {}
-    for budget in sorted(budgets, key=int):
-        for shots in budgets[budget]["differences"].get(QUESTION, {}):
-            if one := gap(budgets[budget], QUESTION, shots, str(ENDPOINT_STEPS)):
-                told.setdefault(shots, {})[budget] = one
+    for shots in sorted({record["shots"] for record in records}):
+        by_budget = {
+            budget: both(records, budget, shots) for budget in sorted({one["budget"] for one in records} - {0})
+        }
+        found = {budget: by_seed for budget, by_seed in by_budget.items() if by_seed}
+        seeds = set.intersection(*map(set, found.values())) if found else set()
+        for budget, by_seed in found.items():
+            mine = {"differences": differences([one for seed in seeds for one in by_seed[seed]])}
+            if one := gap(mine, QUESTION, str(shots), str(ENDPOINT_STEPS)):
+                told.setdefault(str(shots), {})[str(budget)] = one
     return told
+
+
+def both(records: list[dict], budget: int, shots: int) -> dict[int, list[dict]]:
+    """By seed, the records of the question's two starts, where both are there."""
+    by_seed: dict[int, list[dict]] = {}
+    for record in records:
+        if (record["budget"], record["shots"]) == (budget, shots) and record["start"] in (BASELINE, QUESTION):
+            by_seed.setdefault(record["seed"], []).append(record)
+    return {seed: pair for seed, pair in by_seed.items() if len(pair) == 2}

@@ -40,7 +40,7 @@ def write(options: argparse.Namespace) -> None:
         "steps": draw_steps(largest),
         "rates": draw_rates(largest),
         "budgets": draw_budgets(
-            gaps_by_budget(content["budgets"]), title=f"Reptile less pre-training, after {ENDPOINT_STEPS} steps"
+            gaps_by_budget(records), title=f"Reptile less pre-training, after {ENDPOINT_STEPS} steps"
         ),
     }
     write_results(options, content, table(content), **{name: figure for name, figure in figures.items() if figure})

@@ -158,6 +158,8 @@ def test_a_larger_share_goes_on_where_a_smaller_one_ended(tmp_path):
     whole, continued = records(tmp_path / "whole", "2"), records(tmp_path / "continued", "1", "2")
     lines = (tmp_path / "continued" / "starts" / "reptile-20-0" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 4]
+    times = (tmp_path / "continued" / "starts" / "reptile-20-0" / "times.jsonl").read_text().splitlines()
+    assert continued["seconds"]["training"] == pytest.approx(json.loads(times[-1])["seconds"], rel=1e-3)  # of both
     assert whole | {"seconds": 0} == continued | {"seconds": 0}
 
 
@@ -185,7 +187,7 @@ def test_the_rate_is_searched_on_validation_alphabets_and_the_test_has_its_own_k
 def cell(start, seed, values, **changes):
     told = {kind: {str(step): values for step in measure.SHOWN} for kind in measure.KINDS}
     told |= {"start": start, "reading": "batch-20", "seed": seed, "batch": 20, "rate": 0.1, "gradients": 0}
-    return told | {"seconds": 60.0, "area": [2.0] * len(values), "points": []} | changes
+    return told | {"seconds": {"training": 0.0, "testing": 60.0}, "area": [2.0] * len(values), "points": []} | changes
 
 
 def written(output, *cells):
@@ -194,6 +196,13 @@ def written(output, *cells):
         (output / "cells" / "0" / f"{number}.json").write_text(json.dumps(record))
     results.write(Namespace(output=output, command="the command", share=0.2))
     return (output / "table.md").read_text().splitlines()
+
+
+def test_a_training_that_two_readings_share_is_counted_once():
+    seconds = {"training": 3_000.0, "testing": 60.0}
+    others = {"reading": "tuned"}, {"batch": 80}, {"start": "leap"}
+    mine = cell("reptile", 0, [0.5], seconds=seconds)
+    assert results.seconds([mine, *(mine | other for other in others)]) == 3 * 3_000 + 4 * 60
 
 
 def test_the_table_has_each_seed_and_the_published_figure(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from itertools import chain
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ import jax_meta
 from benchmarks.harness import rates
 from benchmarks.harness.results import write_json
 from benchmarks.transfer import __main__ as transfer
-from benchmarks.transfer import figures, fine_tuning, kept, results, starts
+from benchmarks.transfer import differences, figures, fine_tuning, kept, results, starts
 from benchmarks.transfer.network import HEAD, WAYS, with_head
 from benchmarks.transfer.starts import METHODS, PART, STARTS, bare, parts_of, random_start
 from jax_meta.datasets import ClassImages, Splits
@@ -283,8 +284,26 @@ def test_a_figure_is_drawn_where_there_is_more_than_one_number_to_draw_it_agains
         line = panel.containers[0].lines[0]
         assert list(line.get_xdata()) == [5, 100]
         assert_allclose(np.asarray(line.get_ydata(), float), 10)
-    drawn = figures.draw_budgets(results.gaps_by_budget(content["budgets"]), title="the gap").axes[0]
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("cells/*/*.json")]
+    drawn = figures.draw_budgets(differences.gaps_by_budget(records), title="the gap").axes[0]
     assert [list(line.lines[0].get_xdata()) for line in drawn.containers] == [[50, 1_000]] * 2
+
+
+def test_budgets_are_compared_by_the_networks_that_all_of_them_have():
+    seeds = [(0, 50, 0.4), (0, 1_000, 0.5), (1, 1_000, 0.9), (2, 50, 0.8)]
+    pairs = [
+        [
+            record("reptile", [right] * 3, seed=seed, budget=budget),
+            record("pretrain", [0.3] * 3, seed=seed, budget=budget),
+        ]
+        for seed, budget, right in seeds
+    ]
+    alone = [record("reptile", [0.9] * 3, seed=0, budget=200), record("reptile", [0.9] * 3, seed=0, budget=50, shots=5)]
+    found = differences.gaps_by_budget([*chain(*pairs), *alone])
+    assert list(found) == ["100"]
+    assert {budget: one["mean"] for budget, one in found["100"].items()} == pytest.approx({"50": 0.1, "1000": 0.2})
+    apart = differences.gaps_by_budget([*pairs[0], *pairs[2]])
+    assert apart == {}
 
 
 def test_no_two_starts_look_alike_in_a_figure():
