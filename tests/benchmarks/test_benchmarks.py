@@ -143,6 +143,7 @@ def test_an_evaluation_is_what_one_gets_by_hand():
     np.testing.assert_allclose(errors[:, :, 1], after_one_step(params, tasks), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_can_be_written_and_drawn_is_so_after_each_method(tmp_path, monkeypatch, capsys):
     """Untrained networks, with errors of 1, stand in for methods that finish one after the other."""
     params = jax.tree.map(np.asarray, methods.initial_networks(jax.random.key(0), 1)[0])

@@ -74,7 +74,7 @@ def by_speed(*values, slow=False):
 @pytest.mark.parametrize(
     ("name", "workload"),
     [
-        by_speed(name, workload, slow=name in ("torch-func", "jax-scan"))
+        by_speed(name, workload, slow=name != "torch")
         for name in ("jax-loop", "torch", "torch-func", "jax-scan")
         for workload in SMALL
     ],

@@ -212,7 +212,7 @@ def test_missing_data_is_an_error_with_a_remedy(tmp_path, monkeypatch):
         few_shot.main(["omniglot", "--data", str(tmp_path), "--output", str(tmp_path / "results")])
 
 
-@pytest.mark.parametrize("algorithm", each(["maml", "fomaml", "reptile", "transfer"], ["maml", "reptile"]))
+@pytest.mark.parametrize("algorithm", each(["maml", "fomaml", "reptile", "transfer"], ["reptile"]))
 def test_every_algorithm_gets_its_tasks(algorithm):
     protocol = make_protocol("omniglot", "maml", algorithm="maml", ways=5, shots=2)._replace(model="dense")
     experiment = make_experiment(protocol, algorithm, Splits(*map(synthetic, range(3))), jax.random.key(0))

@@ -95,6 +95,7 @@ def test_rates_are_arguments_of_one_program(grid, monkeypatch):
     assert all(not np.allclose(losses[1:], before[1:], rtol=1e-6) for losses in after)
 
 
+@pytest.mark.slow
 def test_networks_of_a_seed_start_alike_and_differ_between_seeds(trained):
     """The first and the last step size are the same."""
     _, losses = trained

@@ -476,10 +476,8 @@ def test_numbers_of_python_are_metrics_everywhere():
     assert evaluate(MAML, loss_fn, PARAMS, TASKS)["half"].shape == (3, 2)
 
 
-@pytest.mark.parametrize(
-    "learner",
-    [pytest.param(MAML, marks=pytest.mark.slow), pytest.param(META_SGD, marks=pytest.mark.slow), REPTILE],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("learner", [MAML, META_SGD, REPTILE])
 def test_a_loss_can_be_stepped_through(learner):
     """`jax.disable_jit` is how a loss is looked at in a debugger."""
     state = jax_meta.init(learner, ADAM, PARAMS, KEY)
