@@ -29,6 +29,7 @@ def substitutions() -> dict[str, Any]:
         "peak": peaks(results["memory"]),
         "start": starts(results["transfer"]["budgets"]["1500000"]),
         "tenth": starts(results["transfer"]["budgets"]["150000"]),
+        "three_tenths": starts(results["transfer"]["budgets"]["450000"]),
         "alphabets": alphabets(results["multi_shot"]),
         "made": {name: made(result) for name, result in results.items()},
         "noted": published["noted"],
