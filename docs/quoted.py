@@ -164,8 +164,7 @@ def starts(result: dict[str, Any]) -> dict[str, dict[Any, Any]]:
 
 def points_of_pairs(by_steps: dict[str, Any]) -> dict[int, str]:
     """By steps: so many points more, of each pair of networks."""
-    told = {int(step): [f"{100 * one:+.1f}" for one in found["of_seeds"]] for step, found in by_steps.items()}
-    return {step: " and ".join([*[", ".join(rest)] * bool(rest), last]) for step, (*rest, last) in told.items()}
+    return {int(step): ", ".join(f"{100 * one:+.1f}" for one in found["of_seeds"]) for step, found in by_steps.items()}
 
 
 def alphabets(result: dict[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:

@@ -41,7 +41,8 @@ def write(options: argparse.Namespace) -> None:
 
 
 def seconds(records: list[dict]) -> float:
-    """Of all training, which the readings of a batch share, and of all tests."""
+    """Of all training, by the clock, counted once for the readings that share it; and of all tests, of a core. The two
+    are alike where the command has one core."""
     training = {(one["start"], one["batch"], one["seed"]): one["seconds"]["training"] for one in records}
     return sum(training.values()) + sum(one["seconds"]["testing"] for one in records)
 

@@ -1,6 +1,5 @@
 """The starts: none, and those that twenty-five alphabets teach, with the settings of Leap's code."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -154,5 +153,5 @@ def trained(way: Way, key: jax.Array, folder: Path, meta_steps: int, tell: Calla
             save_seconds=SAVE_SECONDS,
             report=lambda now: tell(f"loss {now.record.get('loss', jnp.nan):.2f}", now.step),
         )
-    times = map(json.loads, (folder / "times.jsonl").read_text("utf-8").splitlines())
+    times = jax_meta.read_records(folder / "times.jsonl")
     return way.to_test(state.params), max(line["seconds"] for line in times if line["step"] <= meta_steps)

@@ -73,11 +73,9 @@ def gaps_by_budget(records: list[dict]) -> dict[str, dict[str, dict]]:
     """The question's difference after the endpoint's steps, by images of a class and by budget, the smallest first; by
     the seeds that all its budgets have, so that those are all that differs."""
     told: dict[str, dict[str, dict]] = {}
+    budgets = sorted({record["budget"] for record in records} - {0})
     for shots in sorted({record["shots"] for record in records}):
-        by_budget = {
-            budget: both(records, budget, shots) for budget in sorted({one["budget"] for one in records} - {0})
-        }
-        found = {budget: by_seed for budget, by_seed in by_budget.items() if by_seed}
+        found = {budget: by_seed for budget in budgets if (by_seed := both(records, budget, shots))}
         seeds = set.intersection(*map(set, found.values())) if found else set()
         for budget, by_seed in found.items():
             mine = {"differences": differences([one for seed in seeds for one in by_seed[seed]])}
