@@ -1,7 +1,6 @@
 """Every learner has every property that a user of its three functions counts on."""
 
 import inspect
-import logging
 from functools import partial
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ import pytest
 
 import jax_meta
 from jax_meta.meta_step import step_keys
+from tests.compiling import compiling
 from tests.learners import (
     FAST,
     LEARNERS,
@@ -231,10 +231,8 @@ def test_fit_is_compiled_once(training, caplog):
     """Of a number of steps that no other test has; and not for the state that it returned."""
     compiled, state = [], training.start()
     for _ in range(2):
-        caplog.clear()
-        with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        with compiling(caplog) as messages:
             state, _ = training.fit(state, num_steps=7)
-        messages = [record.getMessage() for record in caplog.records]
         compiled.append(sum("Compiling jit(steps_on_samples)" in message for message in messages))
     assert compiled == [1, 0]
 

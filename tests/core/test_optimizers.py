@@ -1,7 +1,5 @@
 """Which inner optimizers MAML can be differentiated through, and that the check tells the truth about each."""
 
-import logging
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 import jax_meta
 from jax_meta.second_derivative import check_second_derivative
 from jax_meta.tasks import sinusoid
+from tests.compiling import compiling
 from tests.learners import assert_close, first_task, quadratics
 from tests.tiers import each
 
@@ -240,14 +239,13 @@ def test_a_traced_decay_cannot_be_tried_and_is_let_pass():
 
 
 def test_what_only_adds_and_multiplies_is_accepted_without_a_trial(caplog):
-    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+    with compiling(caplog) as messages:
         jax.eval_shape(lambda: check_second_derivative(optax.sgd(0.1, momentum=0.7), PARAMS, num_steps=2))
-    assert not [record for record in caplog.records if "Finished XLA compilation" in record.getMessage()]
+    assert not [message for message in messages if "Finished XLA compilation" in message]
 
 
 def test_the_check_compiles_one_program(caplog):
     """It had compiled each of its operations, which took half a minute with the leaves of a ResNet."""
-    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+    with compiling(caplog) as messages:
         jax.eval_shape(lambda: check_second_derivative(optax.adam(0.1, b1=0.7, eps_root=1e-8), PARAMS, num_steps=2))
-    compiled = [record for record in caplog.records if "Finished XLA compilation" in record.getMessage()]
-    assert len(compiled) == 1
+    assert sum("Finished XLA compilation" in message for message in messages) == 1

@@ -1,6 +1,5 @@
 """Episodes: every class and image is reached uniformly, support and query never share an image, labels are shuffled."""
 
-import logging
 from functools import partial
 
 import jax
@@ -15,6 +14,7 @@ import jax_meta
 from jax_meta.datasets import ClassImages, Splits
 from jax_meta.tasks import episodes, flip, in_turn, inverted, sample_episodes, shift, standardised, unit_interval
 from jax_meta.tasks.episodes import turn
+from tests.compiling import compiling
 
 CLASSES, EXAMPLES = 6, 7
 SIGNIFICANT = 1e-4
@@ -263,8 +263,8 @@ def test_fit_takes_the_sampler_and_does_not_compile_again(caplog):
     sampler = episodes(numbered(), **OPTIONS)
     state = jax_meta.init(learner, OUTER, model.init(jax.random.key(0), jnp.zeros((1, 8))), jax.random.key(1))
     first, _ = jax_meta.fit(learner, OUTER, sampler, state, num_meta_steps=2, num_tasks=2)
-    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+    with compiling(caplog) as messages:
         second, _ = jax_meta.fit(learner, OUTER, sampler, first, num_meta_steps=2, num_tasks=2)
-    assert not [record for record in caplog.records if "steps_on_samples" in record.getMessage()]
+    assert not [message for message in messages if "steps_on_samples" in message]
     whole, _ = jax_meta.fit(learner, OUTER, sampler, state, num_meta_steps=4, num_tasks=2)
     jax.tree.map(np.testing.assert_allclose, second.params, whole.params)
