@@ -67,10 +67,9 @@ def seconds(records: list[dict]) -> dict[str, float]:
     return {"starts": sum(methods.values()), "fine_tuning": sum(record["seconds"] for record in records)}
 
 
-def task_means(records: list[dict], start: str, shots: int, steps: str) -> np.ndarray:
-    """Accuracy on each test task, mean over draws and seeds: `[tasks]`."""
-    found = [record["test"][steps] for record in records if (record["start"], record["shots"]) == (start, shots)]
-    return np.mean([np.mean(tasks, axis=1) for tasks in found], axis=0)
+def task_means(networks: list[dict], steps: str) -> np.ndarray:
+    """Accuracy on each test task, mean over draws and networks: `[tasks]`."""
+    return np.mean([np.mean(record["test"][steps], axis=1) for record in networks], axis=0)
 
 
 def summary(records: list[dict]) -> dict[str, Any]:
@@ -81,26 +80,36 @@ def summary(records: list[dict]) -> dict[str, Any]:
         if not mine:
             continue
         told[name] = {"label": STARTS[name].label, "methods": [methods_of(part) for part in mine[0]["spent"]]}
-        for record in mine:
-            for steps in record["test"]:
-                told[name].setdefault(str(record["shots"]), {})[steps] = {
-                    **described(task_means(mine, name, record["shots"], steps)),
-                    "superclasses": superclass_mean(mine, name, record, steps),
-                    "draws": len(record["test"][steps][0]),
-                    "seeds": sum(other["shots"] == record["shots"] for other in mine),
-                    "rate": [other["chosen"][steps] for other in mine if other["shots"] == record["shots"]],
-                    "tried": rounded({rate: float(np.mean(of)) for rate, of in record["rates"][steps].items()}, 4),
-                }
+        for shots in dict.fromkeys(record["shots"] for record in mine):
+            told[name][str(shots)] = by_steps([record for record in mine if record["shots"] == shots])
     return told
+
+
+def by_steps(networks: list[dict]) -> dict[str, dict]:
+    """Of one start and number of images: what its networks have together after each number of steps."""
+    superclasses = np.array(networks[0]["kinds"]) != "mixed"
+    return {
+        steps: {
+            **described(task_means(networks, steps)),
+            "superclasses": rounded(float(task_means(networks, steps)[superclasses].mean()), 4),
+            "draws": len(networks[0]["test"][steps][0]),
+            "seeds": len(networks),
+            "rate": [record["chosen"][steps] for record in networks],
+            "tried": rates_tried(networks, steps),
+        }
+        for steps in networks[0]["test"]
+    }
+
+
+def rates_tried(networks: list[dict], steps: str) -> dict[str, float]:
+    """The validation accuracy of each rate, mean over the networks that tried it."""
+    tried = [record["rates"][steps] for record in networks]
+    rates = sorted({rate for one in tried for rate in one}, key=float)
+    return rounded({rate: float(np.mean([np.mean(one[rate]) for one in tried if rate in one])) for rate in rates}, 4)
 
 
 def methods_of(part: dict) -> dict:
     return {name: part[name] for name in ("method", "rate", "trials", "meta_steps", "gradients", "seconds")}
-
-
-def superclass_mean(records: list[dict], name: str, record: dict, steps: str) -> float:
-    mine = np.array(record["kinds"]) != "mixed"
-    return rounded(float(task_means(records, name, record["shots"], steps)[mine].mean()), 4)
 
 
 def table(told: dict) -> str:

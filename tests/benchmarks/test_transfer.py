@@ -150,6 +150,15 @@ def test_what_is_not_trained_belongs_to_each_budget():
         assert found[budget]["differences"]["random"]["100"]["200"]["mean"] == pytest.approx(random)
 
 
+def test_a_rate_has_the_score_of_all_networks_that_tried_it():
+    tried = {"0.01": [0.2, 0.4], "0.03": [0.5, 0.7]}, {"0.03": [0.8, 1.0], "0.1": [0.1, 0.1]}
+    cells = [record("reptile", [0.1] * 3, seed=seed, rates={"200": one}) for seed, one in enumerate(tried)]
+    cells.append(record("reptile", [0.1] * 3, shots=5, rates={"200": {"0.03": [0.0, 0.0]}}))
+    found = results.summary(cells)["reptile"]
+    assert found["100"]["200"]["tried"] == pytest.approx({"0.01": 0.3, "0.03": 0.75, "0.1": 0.1})
+    assert found["5"]["200"]["tried"] == {"0.03": 0.0}
+
+
 def test_a_random_start_is_measured_once_for_all_budgets(tmp_path):
     words = ["--budgets", "100", "2,000", "--seeds", "1", "--shots", "5", "--starts", "random", "reptile"]
     found = list(transfer.cells(transfer.parse_arguments(words)))
